@@ -1,0 +1,1 @@
+//! Copies committed changes from the WAL into the event log.

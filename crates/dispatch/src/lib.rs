@@ -1,0 +1,1 @@
+//! Reads the event log and queues one delivery per matching trigger.

@@ -1,0 +1,1 @@
+//! The append-only event log in Postgres: append, read from an offset, outcomes, leases, retention.

@@ -1,0 +1,73 @@
+//! The event itself, and its stored form.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EventId, RequestContext};
+
+/// The version written into every stored event; readers accept this one and those before it.
+pub const FORMAT_VERSION: u16 = 1;
+
+/// One row: column name → its value.
+pub type Row = BTreeMap<String, Column>;
+
+/// One column's value as Postgres prints it, which loses nothing; `None` is SQL NULL.
+pub type Column = Option<String>;
+
+/// What happened to the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+}
+
+/// One committed change of one row (or one TRUNCATE of one table).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeEvent {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub v: u16,
+    pub id: EventId,
+    pub xid: u32,
+    /// Commit time, microseconds since 1970-01-01 UTC.
+    pub commit_time_us: i64,
+    pub schema: String,
+    pub table: String,
+    pub operation: Operation,
+    /// The replica identity's columns; what order and lanes go by.
+    pub key: Row,
+    /// The row before: whole with REPLICA IDENTITY FULL, else only what Postgres sent. None for an insert.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub old: Option<Row>,
+    /// The row after. None for a delete and a truncate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub new: Option<Row>,
+    /// Columns that differ between `old` and `new`; all columns of an insert are left out here.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub changed: Vec<String>,
+    /// Columns whose large value did not change and that the WAL did not carry; absent in `new`, never null.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub unchanged_toast: Vec<String>,
+    pub context: RequestContext,
+}
+
+impl ChangeEvent {
+    /// The Parse class of this table, when it is in the schema Parse uses.
+    pub fn class(&self) -> Option<&str> {
+        (self.schema == "public").then_some(self.table.as_str())
+    }
+
+    /// The name order goes by: after-triggers of equal keys run one at a time, in commit order.
+    pub fn order_key(&self) -> String {
+        let mut text = format!("{}.{}", self.schema, self.table);
+        for value in self.key.values() {
+            text.push('\u{1f}');
+            text.push_str(value.as_deref().unwrap_or("\u{0}"));
+        }
+        text
+    }
+}

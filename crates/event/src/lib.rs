@@ -1,0 +1,29 @@
+//! The change event: what one committed change carries from the WAL to a handler.
+//!
+//! ```text
+//! capture ─▶ ChangeEvent ─▶ event-log ─▶ dispatch ─▶ queue ─▶ worker ─▶ handler
+//! ```
+//!
+//! Layout, in reading order:
+//! - [`lsn`]: a position in the WAL.
+//! - [`id`]: `EventId` and `DeliveryId`, the names under which a repeat is recognised.
+//! - [`context`]: what the write path knows and the WAL does not carry.
+//! - [`change`]: the event itself and its stored form.
+//! - [`trigger`]: which handlers exist, and which of them an event matches.
+//! - [`delivery`]: one event for one trigger, as it travels through the queue.
+//!
+//! Not here: I/O of any kind, Parse JSON (`parse-protocol`), Postgres's wire format (`postgres-replication`).
+
+pub mod change;
+pub mod context;
+pub mod delivery;
+pub mod id;
+pub mod lsn;
+pub mod trigger;
+
+pub use change::{ChangeEvent, Column, Operation, Row};
+pub use context::{ReplyTo, RequestContext, Source};
+pub use delivery::{Delivery, Notice};
+pub use id::{DeliveryId, EventId};
+pub use lsn::Lsn;
+pub use trigger::{Trigger, TriggerKind, TriggerSet};

@@ -1,0 +1,1 @@
+//! The Parse REST protocol over HTTP: credentials, limits, waiting for after-triggers.

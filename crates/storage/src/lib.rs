@@ -1,0 +1,1 @@
+//! Postgres tables as Parse classes: schema, queries to SQL, one transaction's writes.

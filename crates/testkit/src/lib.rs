@@ -1,0 +1,1 @@
+//! Real Postgres and Redis for tests, and a whole system under test.

@@ -1,0 +1,1 @@
+//! Runs after-triggers from the queue, records the outcome, then acknowledges.

@@ -1,0 +1,1 @@
+//! One Parse request, whoever sends it: authorize, run the before-trigger, validate, commit.

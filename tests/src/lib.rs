@@ -1,0 +1,1 @@
+//! System tests: the server driven as users drive it, and the tidy test.
