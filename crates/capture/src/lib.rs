@@ -1,1 +1,75 @@
-//! Copies committed changes from the WAL into the event log.
+#![doc = include_str!("../README.md")]
+//!
+//! Layout: [`follow`] is the path, on one screen; [`translate`] turns messages into events, without I/O;
+//! `slot` opens or creates the slot; `publication` keeps the published tables in step with the triggers.
+
+mod error;
+mod follow;
+pub mod metric_names;
+mod publication;
+mod secret;
+mod slot;
+mod translate;
+
+use std::time::Duration;
+
+use tidegate_event::TriggerSet;
+use tidegate_event_log::EventLog;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use error::{Directive, Error};
+
+/// What capture needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub database_url: String,
+    pub slot: String,
+    pub publication: String,
+    /// How long to wait before trying again for a slot that another capture holds.
+    pub standby_interval: Duration,
+}
+
+/// Follows the slot until `shutdown`, through every fault that time can mend.
+///
+/// `triggers`: of the active release; the publication follows them.
+///
+/// # Errors
+/// Only what a human must decide, such as a slot that is gone: see [`Error::directive`].
+pub async fn run(
+    config: Config,
+    log: EventLog,
+    triggers: watch::Receiver<TriggerSet>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let publishing = publication::keep(&config, triggers, &shutdown);
+    let following = async {
+        let mut standing_by = false;
+        while !shutdown.is_cancelled() {
+            let Err(error) = follow::follow(&config, &log, &shutdown).await else { return Ok(()) };
+            match error.directive() {
+                Directive::Stop => return Err(error),
+                Directive::StandBy => {
+                    if !std::mem::replace(&mut standing_by, true) {
+                        tracing::info!(slot = config.slot, "another capture is active; standing by");
+                    }
+                    pause(config.standby_interval, &shutdown).await;
+                }
+                Directive::Retry { after } => {
+                    standing_by = false;
+                    tracing::warn!(error = %error::chain(&error), "capture was interrupted; trying again");
+                    pause(after, &shutdown).await;
+                }
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        result = following => result,
+        () = publishing => Ok(()),
+    }
+}
+
+async fn pause(duration: Duration, shutdown: &CancellationToken) {
+    let _ = tokio::time::timeout(duration, shutdown.cancelled()).await;
+}

@@ -1,1 +1,83 @@
-//! The append-only event log in Postgres: append, read from an offset, outcomes, leases, retention.
+#![doc = include_str!("../README.md")]
+//!
+//! Layout, in the order of an event's life: [`append`] (capture), [`read`] and [`dispatch`] (dispatch),
+//! [`lane`] and [`outcome`] (worker), [`retention`] (maintenance). [`listen`] wakes a reader when there is more.
+
+pub mod append;
+pub mod dispatch;
+mod error;
+pub mod lane;
+pub mod listen;
+mod migrate;
+pub mod outcome;
+pub mod read;
+pub mod retention;
+
+use std::str::FromStr;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use tokio_postgres::NoTls;
+
+pub use append::{Appender, Checkpoint};
+pub use dispatch::{DispatchState, Leadership};
+pub use error::Error;
+pub use lane::{LaneLease, Lanes};
+pub use listen::Listener;
+pub use outcome::{Outcome, Status};
+pub use read::LogEntry;
+
+/// Where the log lives and how much of the server it may use.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub database_url: String,
+    /// Connections of this process to the log, apart from the appender's and the listeners' own.
+    pub max_connections: usize,
+}
+
+/// A handle to the log; clones share one connection pool.
+#[derive(Clone)]
+pub struct EventLog {
+    pool: Pool,
+    postgres: tokio_postgres::Config,
+}
+
+impl EventLog {
+    /// Connects and brings schema `tidegate` up to date.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: Postgres cannot be reached; retry. [`Error::Config`]: the URL is wrong.
+    pub async fn connect(config: Config) -> Result<EventLog, Error> {
+        let postgres = postgres_config(&config.database_url)?;
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(postgres.clone(), NoTls, recycling);
+        let pool = Pool::builder(manager)
+            .max_size(config.max_connections)
+            .build()
+            .expect("a pool without timeouts needs no runtime");
+        let log = EventLog { pool, postgres };
+        migrate::run(&log).await?;
+        Ok(log)
+    }
+
+    pub(crate) async fn client(&self) -> Result<Object, Error> {
+        self.pool.get().await.map_err(|source| Error::Unavailable { source: source.into() })
+    }
+
+    /// A connection outside the pool, for what holds one for long: the appender, leadership, LISTEN.
+    pub(crate) async fn dedicated(&self) -> Result<Dedicated, Error> {
+        let (client, connection) = self.postgres.connect(NoTls).await?;
+        Ok((client, connection))
+    }
+}
+
+pub(crate) type DedicatedConnection =
+    tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
+pub(crate) type Dedicated = (tokio_postgres::Client, DedicatedConnection);
+
+fn postgres_config(url: &str) -> Result<tokio_postgres::Config, Error> {
+    let mut config = tokio_postgres::Config::from_str(url)
+        .map_err(|source| Error::Config { source: Box::new(source) })?;
+    config.application_name("tidegate event log");
+    config.keepalives_idle(std::time::Duration::from_secs(10));
+    Ok(config)
+}

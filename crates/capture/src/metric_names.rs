@@ -1,0 +1,8 @@
+//! Names of the metrics that capture reports.
+
+/// Counter: events appended to the log.
+pub const EVENTS_CAPTURED: &str = "tidegate_events_captured_total";
+/// Gauge: seconds between the commit of the last captured change and its append.
+pub const CAPTURE_LAG_SECONDS: &str = "tidegate_capture_lag_seconds";
+/// Gauge: 1 while this process follows the slot, 0 while it stands by.
+pub const CAPTURE_ACTIVE: &str = "tidegate_capture_active";

@@ -1,0 +1,123 @@
+//! Keeps the published tables in step with the registered after-triggers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tidegate_event::TriggerSet;
+use tokio::sync::watch;
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Config, Error, error, slot};
+
+/// How often to look for tables that came into being by themselves, by a migration for example.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Brings the publication in step now, whenever the triggers change, and from time to time.
+pub(crate) async fn keep(
+    config: &Config,
+    mut triggers: watch::Receiver<TriggerSet>,
+    shutdown: &CancellationToken,
+) {
+    loop {
+        let wanted = triggers.borrow_and_update().clone();
+        let synced = async {
+            let client = slot::sql_client(config).await?;
+            sync(&client, &config.publication, &wanted).await
+        };
+        if let Err(error) = synced.await {
+            tracing::warn!(error = %error::chain(&error), "cannot bring the publication in step; trying again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SYNC_INTERVAL) => {}
+            changed = triggers.changed() => if changed.is_err() { shutdown.cancelled().await },
+            () = shutdown.cancelled() => std::future::pending().await,
+        }
+    }
+}
+
+/// Creates an empty publication, unless it is there.
+pub(crate) async fn create(client: &Client, publication: &str) -> Result<(), Error> {
+    let found = client
+        .query_opt("select from pg_publication where pubname = $1", &[&publication])
+        .await?;
+    if found.is_none() {
+        let create = format!(
+            "create publication {} with (publish_via_partition_root = true)",
+            quoted(publication)
+        );
+        match client.batch_execute(&create).await {
+            Err(error) if error.code() == Some(&tokio_postgres::error::SqlState::DUPLICATE_OBJECT) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Adds the tables of captured classes that exist and are not published, and takes out those not captured any more.
+///
+/// A published table has REPLICA IDENTITY FULL, so that `request.original` and a deleted row's
+/// values can be had; taking it out undoes that.
+async fn sync(client: &Client, publication: &str, triggers: &TriggerSet) -> Result<(), Error> {
+    create(client, publication).await?;
+    let published = published(client, publication).await?;
+    let mut wanted = BTreeSet::new();
+    for class in triggers.captured_classes() {
+        wanted.extend(table_of(client, class).await?);
+    }
+    for table in wanted.difference(&published) {
+        change(client, publication, "add", table, "full").await?;
+    }
+    for table in published.difference(&wanted) {
+        change(client, publication, "drop", table, "default").await?;
+    }
+    Ok(())
+}
+
+async fn change(
+    client: &Client,
+    publication: &str,
+    verb: &str,
+    table: &str,
+    identity: &str,
+) -> Result<(), Error> {
+    let publication = quoted(publication);
+    client
+        .batch_execute(&format!(
+            "begin; alter table {table} replica identity {identity};
+             alter publication {publication} {verb} table {table}; commit"
+        ))
+        .await?;
+    tracing::info!(table, verb, "changed the publication");
+    Ok(())
+}
+
+/// Quoted names of the published tables.
+async fn published(client: &Client, publication: &str) -> Result<BTreeSet<String>, Error> {
+    let rows = client
+        .query(
+            "select format('%I.%I', schemaname, tablename) from pg_publication_tables
+              where pubname = $1",
+            &[&publication],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// The quoted name of the table behind a class or a `schema.table` name; None while it does not exist.
+async fn table_of(client: &Client, class: &str) -> Result<Option<String>, Error> {
+    let (schema, table) = class.split_once('.').unwrap_or(("public", class));
+    let row = client
+        .query_opt(
+            "select format('%I.%I', n.nspname, c.relname)
+               from pg_class c join pg_namespace n on n.oid = c.relnamespace
+              where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p')",
+            &[&schema, &table],
+        )
+        .await?;
+    Ok(row.map(|row| row.get(0)))
+}
+
+fn quoted(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}

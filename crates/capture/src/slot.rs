@@ -1,0 +1,83 @@
+//! Opens the slot, or creates it the first time.
+
+use postgres_replication::{Connection, Stream};
+use tidegate_event::Lsn;
+use tidegate_event_log::{Checkpoint, EventLog};
+use tokio_postgres::NoTls;
+
+use crate::translate::PrimaryKeys;
+use crate::{Config, Error, publication};
+
+/// Starts streaming from where the log stands.
+///
+/// # Errors
+/// [`Error::SlotMissing`], [`Error::OtherServer`]: the log followed something that is not there any more.
+pub(crate) async fn open(config: &Config, log: &EventLog) -> Result<(Stream, Checkpoint), Error> {
+    let mut connection = connect(config).await?;
+    let checkpoint = match log.checkpoint(&config.slot).await? {
+        Some(checkpoint) => checkpoint,
+        None => create(config, log, &mut connection).await?,
+    };
+    let identity = connection.identify_system().await?;
+    if identity.system_identifier != checkpoint.system_identifier {
+        return Err(Error::OtherServer {
+            slot: config.slot.clone(),
+            expected: checkpoint.system_identifier,
+            found: identity.system_identifier,
+        });
+    }
+    // 0: Postgres knows what was confirmed, and it is never more than the log has.
+    let started = connection.start(&config.slot, &config.publication, 0).await;
+    let stream = started.map_err(|error| match error {
+        postgres_replication::Error::SlotMissing { slot } => {
+            Error::SlotMissing { slot, confirmed: checkpoint.end_lsn }
+        }
+        other => other.into(),
+    })?;
+    Ok((stream, checkpoint))
+}
+
+async fn create(
+    config: &Config,
+    log: &EventLog,
+    connection: &mut Connection,
+) -> Result<Checkpoint, Error> {
+    // The publication comes first: a slot cannot decode what was written before its publication existed.
+    publication::create(&sql_client(config).await?, &config.publication).await?;
+    let identity = connection.identify_system().await?;
+    let start = match connection.create_slot(&config.slot).await {
+        Ok(slot) => Lsn(slot.consistent_point),
+        // Left by a start that was killed before it wrote the checkpoint: nothing was confirmed on it yet.
+        Err(postgres_replication::Error::SlotExists { .. }) => Lsn(0),
+        Err(error) => return Err(error.into()),
+    };
+    let checkpoint = Checkpoint {
+        slot_name: config.slot.clone(),
+        epoch: 1,
+        system_identifier: identity.system_identifier,
+        timeline: identity.timeline,
+        commit_lsn: start,
+        ordinal: 0,
+        end_lsn: start,
+        log_offset: log.last_offset().await?,
+    };
+    log.create_checkpoint(&checkpoint).await?;
+    tracing::info!(slot = config.slot, at = %start, "created the replication slot");
+    Ok(checkpoint)
+}
+
+async fn connect(config: &Config) -> Result<Connection, Error> {
+    let parsed = postgres_replication::Config::from_url(&config.database_url)?;
+    Ok(Connection::connect(&parsed).await?)
+}
+
+pub(crate) async fn sql_client(config: &Config) -> Result<tokio_postgres::Client, Error> {
+    let (client, connection) = tokio_postgres::connect(&config.database_url, NoTls).await?;
+    tokio::spawn(connection);
+    client.batch_execute("set application_name = 'tidegate capture'; set lock_timeout = '5s'").await?;
+    Ok(client)
+}
+
+pub(crate) async fn primary_keys(config: &Config) -> Result<PrimaryKeys, Error> {
+    Ok(PrimaryKeys { client: sql_client(config).await? })
+}

@@ -1,0 +1,179 @@
+//! The path: read → match → queue → settle.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use metrics::{counter, gauge};
+use tidegate_event::TriggerSet;
+use tidegate_event_log::{DispatchState, EventLog, Leadership};
+use tidegate_queue::Queue;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::plan::plan;
+use crate::settle::Unsettled;
+use crate::{Config, Error, metric_names};
+
+/// How often outcomes are looked for while some are awaited.
+const BUSY_SETTLE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Takes the lead if it is free, and keeps it until `shutdown` or an error.
+pub(crate) async fn lead(
+    config: &Config,
+    log: &EventLog,
+    queue: &Queue,
+    triggers: &watch::Receiver<TriggerSet>,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
+    let Some(leadership) = log.lead_dispatch().await? else { return Ok(()) };
+    let mut listener = log.listen().await?;
+    let mut dispatch = Dispatch::resume(log, queue, leadership).await?;
+    tracing::info!(log.offset = dispatch.cursor, "leading dispatch");
+    while !shutdown.is_cancelled() {
+        let queued = dispatch.queue_next_batch(config, &triggers.borrow().clone()).await?;
+        dispatch.settle_when_due().await?;
+        if queued == 0 {
+            let at_most = dispatch.idle_time(config);
+            tokio::select! {
+                changed = listener.changed(at_most) => changed?,
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }
+    dispatch.record().await
+}
+
+/// One leader's position.
+struct Dispatch<'a> {
+    log: &'a EventLog,
+    queue: &'a Queue,
+    leadership: Leadership,
+    state: DispatchState,
+    /// Everything up to here has been queued in this generation.
+    cursor: u64,
+    /// Events up to here may have been queued before: those with an outcome are not queued again.
+    repeated_until: u64,
+    unsettled: Unsettled,
+    settled_at: Instant,
+}
+
+impl<'a> Dispatch<'a> {
+    /// Begins after the last settled event: queueing again what is still queued does nothing.
+    async fn resume(
+        log: &'a EventLog,
+        queue: &'a Queue,
+        leadership: Leadership,
+    ) -> Result<Self, Error> {
+        let state = log.dispatch_state().await?;
+        let mut dispatch = Dispatch {
+            log,
+            queue,
+            leadership,
+            cursor: state.settled_offset,
+            repeated_until: log.last_offset().await?,
+            state,
+            unsettled: Unsettled::default(),
+            settled_at: Instant::now(),
+        };
+        if queue.generation().await? != Some(state.generation) {
+            dispatch.begin_generation().await?;
+        }
+        Ok(dispatch)
+    }
+
+    /// Queues the deliveries of the next events; returns how many events there were.
+    async fn queue_next_batch(
+        &mut self,
+        config: &Config,
+        triggers: &TriggerSet,
+    ) -> Result<usize, Error> {
+        let room = (config.max_queued as usize).saturating_sub(self.unsettled.len());
+        let limit = config.batch_max_events.min(room);
+        let entries = if limit == 0 { Vec::new() } else { self.log.read(self.cursor, limit).await? };
+        let Some(last) = entries.last().map(|entry| entry.log_offset) else { return Ok(0) };
+        let count = entries.len();
+        let settled = match self.cursor < self.repeated_until {
+            true => self.log.settled_deliveries(self.cursor, last).await?,
+            false => HashSet::new(),
+        };
+        let plan = plan(entries, triggers, &settled);
+        match self.queue.push(self.state.generation, &plan.deliveries).await {
+            Ok(()) => {}
+            Err(tidegate_queue::Error::GenerationLost { .. }) => {
+                self.begin_generation().await?;
+                return Ok(count);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        counter!(metric_names::DELIVERIES_QUEUED).increment(plan.deliveries.len() as u64);
+        self.unsettled.add(&plan.owed);
+        self.cursor = last;
+        Ok(count)
+    }
+
+    /// Begins a new generation of the queue and goes back to the first event that is not settled.
+    async fn begin_generation(&mut self) -> Result<(), Error> {
+        // Postgres first: a crash in between leaves a generation that Redis does not know, and the next leader begins another.
+        let generation = self.state.generation + 1;
+        self.record_in(generation).await?;
+        self.queue.open_generation(generation).await?;
+        self.repeated_until = self.log.last_offset().await?;
+        self.unsettled.clear();
+        self.cursor = self.state.settled_offset;
+        counter!(metric_names::QUEUE_GENERATIONS).increment(1);
+        tracing::info!(
+            generation = self.state.generation,
+            log.offset = self.cursor,
+            "began a new generation of the queue; what is not settled is queued again"
+        );
+        Ok(())
+    }
+
+    async fn settle_when_due(&mut self) -> Result<(), Error> {
+        if self.settled_at.elapsed() < BUSY_SETTLE_INTERVAL {
+            return Ok(());
+        }
+        self.settled_at = Instant::now();
+        // An empty push asks only whether the queue is still the one that was filled.
+        if let Err(tidegate_queue::Error::GenerationLost { .. }) =
+            self.queue.push(self.state.generation, &[]).await
+        {
+            return self.begin_generation().await;
+        }
+        let counts = self.log.settled_counts(self.state.settled_offset, self.cursor).await?;
+        self.unsettled.take_in(&counts);
+        self.record().await?;
+        self.report().await
+    }
+
+    async fn record(&mut self) -> Result<(), Error> {
+        self.record_in(self.state.generation).await
+    }
+
+    async fn record_in(&mut self, generation: u64) -> Result<(), Error> {
+        let next = DispatchState {
+            log_offset: self.cursor,
+            settled_offset: self.unsettled.settled_offset(self.cursor),
+            generation,
+        };
+        if next != self.state {
+            self.leadership.record(&next).await?;
+            self.state = next;
+        }
+        Ok(())
+    }
+
+    async fn report(&self) -> Result<(), Error> {
+        let (failed, dead) = self.log.unfinished().await?;
+        let lag = self.log.last_offset().await?.saturating_sub(self.cursor);
+        gauge!(metric_names::DELIVERIES_PENDING).set(self.unsettled.pending() as f64);
+        gauge!(metric_names::DELIVERIES_FAILED).set(failed as f64);
+        gauge!(metric_names::DELIVERIES_DEAD).set(dead as f64);
+        gauge!(metric_names::DISPATCH_LAG_EVENTS).set(lag as f64);
+        Ok(())
+    }
+
+    fn idle_time(&self, config: &Config) -> Duration {
+        if self.unsettled.len() == 0 { config.settle_interval } else { BUSY_SETTLE_INTERVAL }
+    }
+}

@@ -1,0 +1,90 @@
+//! Dispatch's side: who dispatches, how far, and what is settled.
+
+use tokio_postgres::Client;
+
+use crate::{Error, EventLog};
+
+/// Held by the one active dispatcher; the number is arbitrary but must never change.
+const DISPATCH_LOCK: i64 = 7_433_042_852;
+
+/// How far dispatch has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DispatchState {
+    /// Every delivery of events up to here has been queued.
+    pub log_offset: u64,
+    /// Every delivery of events up to here has its final outcome.
+    pub settled_offset: u64,
+    /// Of the queue; a new one starts whenever Redis lost, or may have lost, something.
+    pub generation: u64,
+}
+
+/// The right to dispatch: a lock of the connection inside, so it ends with the process that holds it.
+pub struct Leadership {
+    client: Client,
+}
+
+impl EventLog {
+    /// Takes the right to dispatch, or returns None while another process holds it.
+    pub async fn lead_dispatch(&self) -> Result<Option<Leadership>, Error> {
+        let (client, connection) = self.dedicated().await?;
+        tokio::spawn(connection);
+        let row = client.query_one("select pg_try_advisory_lock($1)", &[&DISPATCH_LOCK]).await?;
+        Ok(row.get::<_, bool>(0).then_some(Leadership { client }))
+    }
+
+    /// Among `offsets`, each event's number of final outcomes; events without one are left out.
+    pub async fn settled_counts(&self, after: u64, up_to: u64) -> Result<Vec<(u64, u32)>, Error> {
+        let client = self.client().await?;
+        let statement = client
+            .prepare_cached(
+                "select log_offset, count(*)::integer from tidegate.outcome
+                  where log_offset > $1 and log_offset <= $2 and status in ('done', 'dead')
+                  group by log_offset order by log_offset",
+            )
+            .await?;
+        let rows = client.query(&statement, &[&(after as i64), &(up_to as i64)]).await?;
+        let entry = |row: &tokio_postgres::Row| (row.get::<_, i64>(0) as u64, row.get::<_, i32>(1) as u32);
+        Ok(rows.iter().map(entry).collect())
+    }
+
+    /// The deliveries after `log_offset`, up to and with `up_to`, that already have a final outcome.
+    pub async fn settled_deliveries(
+        &self,
+        after: u64,
+        up_to: u64,
+    ) -> Result<std::collections::HashSet<(u64, String)>, Error> {
+        let client = self.client().await?;
+        let rows = client
+            .query(
+                "select log_offset, trigger from tidegate.outcome
+                  where log_offset > $1 and log_offset <= $2 and status in ('done', 'dead')",
+                &[&(after as i64), &(up_to as i64)],
+            )
+            .await?;
+        Ok(rows.iter().map(|row| (row.get::<_, i64>(0) as u64, row.get(1))).collect())
+    }
+
+    pub async fn dispatch_state(&self) -> Result<DispatchState, Error> {
+        let client = self.client().await?;
+        let row = client
+            .query_one("select log_offset, settled_offset, generation from tidegate.dispatch", &[])
+            .await?;
+        Ok(DispatchState {
+            log_offset: row.get::<_, i64>(0) as u64,
+            settled_offset: row.get::<_, i64>(1) as u64,
+            generation: row.get::<_, i64>(2) as u64,
+        })
+    }
+}
+
+impl Leadership {
+    /// Records `state`. Runs on the connection that holds the lock: who lost the lock cannot record.
+    pub async fn record(&self, state: &DispatchState) -> Result<(), Error> {
+        let statement = "update tidegate.dispatch
+                            set log_offset = $1, settled_offset = $2, generation = $3";
+        let parameters: [i64; 3] =
+            [state.log_offset as i64, state.settled_offset as i64, state.generation as i64];
+        self.client.execute(statement, &[&parameters[0], &parameters[1], &parameters[2]]).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! What can go wrong with the log, by what the caller can do about it.
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Retry after a pause.
+    #[error("the event log cannot be reached")]
+    Unavailable { source: BoxError },
+    /// Somebody else appends; stop, and let them.
+    #[error("another capture has moved the checkpoint of slot {slot}: this one must stop")]
+    Fenced { slot: String },
+    /// The configuration is wrong; retrying does not help.
+    #[error("DATABASE_URL is not a Postgres connection string")]
+    Config { source: BoxError },
+    /// The statement is wrong for this server, or a privilege is missing; call a human.
+    #[error("the event log refused a statement")]
+    Refused { source: tokio_postgres::Error },
+    /// A stored event cannot be read; call a human.
+    #[error("the event at offset {log_offset} cannot be decoded")]
+    Decode { log_offset: u64, source: serde_json::Error },
+}
+
+impl Error {
+    /// True when the same call may succeed later without anybody's help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Unavailable { .. })
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(source: tokio_postgres::Error) -> Self {
+        // Classes 08 connection, 53 resources, 57 operator intervention, 40 rollback: the server may recover.
+        let transient = match source.code() {
+            None => true,
+            Some(state) => ["08", "53", "57", "40"].contains(&&state.code()[..2]),
+        };
+        if transient {
+            Error::Unavailable { source: source.into() }
+        } else {
+            Error::Refused { source }
+        }
+    }
+}

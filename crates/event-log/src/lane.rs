@@ -1,0 +1,108 @@
+//! The workers' claims to the lanes of the queue.
+//!
+//! Claims live here and not in Redis, so that a flushed Redis cannot give one lane two owners.
+
+use std::time::Duration;
+
+use crate::{Error, EventLog};
+
+/// One lane this worker may read, and the fence its outcomes carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneLease {
+    pub lane: u16,
+    pub fence: u64,
+}
+
+/// One worker's claims.
+#[derive(Clone)]
+pub struct Lanes {
+    log: EventLog,
+    worker: String,
+    lanes: u16,
+    lease: Duration,
+}
+
+// One statement: say that this worker lives, forget the dead, give up what is over the fair share, and
+// take what is free up to it. The fair share is lanes ÷ living workers, rounded up.
+const RENEW: &str = "
+with alive as (
+    insert into tidegate.worker (name, expires_at) values ($1, clock_timestamp() + $2 * interval '1 second')
+    on conflict (name) do update set expires_at = excluded.expires_at
+), gone as (
+    delete from tidegate.worker where expires_at < clock_timestamp() and name <> $1
+), share as (
+    select ceil($3::float8 / count(*))::integer as lanes
+      from (select name from tidegate.worker where expires_at >= clock_timestamp()
+            union select $1) as worker
+), wanted as (
+    select lane.lane from tidegate.lane, share
+     where lane.lane < $3 and (lane.owner = $1 or lane.owner is null or lane.expires_at < clock_timestamp())
+     order by (lane.owner = $1 and lane.expires_at >= clock_timestamp()) desc nulls last, lane.lane
+     limit (select lanes from share)
+       for update of lane skip locked
+)
+update tidegate.lane
+   set fence = case when owner = $1 and expires_at >= clock_timestamp() then fence else fence + 1 end,
+       owner = $1, expires_at = clock_timestamp() + $2 * interval '1 second'
+ where lane in (select lane from wanted)
+returning lane, fence";
+
+impl EventLog {
+    /// The claims of `worker` to a queue of `lanes` lanes; a claim that is not renewed ends after `lease`.
+    pub async fn lanes(&self, worker: &str, lanes: u16, lease: Duration) -> Result<Lanes, Error> {
+        let client = self.client().await?;
+        client
+            .execute(
+                "insert into tidegate.lane (lane) select generate_series(0, $1 - 1)
+                 on conflict do nothing",
+                &[&i32::from(lanes)],
+            )
+            .await?;
+        Ok(Lanes { log: self.clone(), worker: worker.to_owned(), lanes, lease })
+    }
+}
+
+impl Lanes {
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Renews the claims and returns the lanes this worker may read now. A lane it held and that is
+    /// missing from the answer must be released with [`Lanes::release`] once its last run has ended.
+    pub async fn renew(&self) -> Result<Vec<LaneLease>, Error> {
+        let client = self.log.client().await?;
+        let statement = client.prepare_cached(RENEW).await?;
+        let seconds = self.lease.as_secs_f64();
+        let rows = client
+            .query(&statement, &[&self.worker, &seconds, &i32::from(self.lanes)])
+            .await?;
+        let lease = |row: &tokio_postgres::Row| LaneLease {
+            lane: row.get::<_, i32>(0) as u16,
+            fence: row.get::<_, i64>(1) as u64,
+        };
+        Ok(rows.iter().map(lease).collect())
+    }
+
+    /// Gives lanes back at once, so that another worker need not wait for the claim to end.
+    pub async fn release(&self, lanes: &[u16]) -> Result<(), Error> {
+        let client = self.log.client().await?;
+        let lanes: Vec<i32> = lanes.iter().map(|lane| i32::from(*lane)).collect();
+        client
+            .execute(
+                "update tidegate.lane set owner = null, expires_at = '-infinity'
+                  where owner = $1 and lane = any($2)",
+                &[&self.worker, &lanes],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Gives every lane back and leaves the list of workers.
+    pub async fn leave(&self) -> Result<(), Error> {
+        let all: Vec<u16> = (0..self.lanes).collect();
+        self.release(&all).await?;
+        let client = self.log.client().await?;
+        client.execute("delete from tidegate.worker where name = $1", &[&self.worker]).await?;
+        Ok(())
+    }
+}

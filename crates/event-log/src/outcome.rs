@@ -1,0 +1,143 @@
+//! What became of each delivery.
+
+use tidegate_event::Trigger;
+
+use crate::{Error, EventLog, LaneLease};
+
+/// How an attempt left a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Final: the handler ran to its end.
+    Done,
+    /// It failed and will be tried again.
+    Retry,
+    /// Final: it failed for the last time and waits for a human.
+    Dead,
+}
+
+/// One attempt's result.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub log_offset: u64,
+    pub trigger: Trigger,
+    pub status: Status,
+    /// How many attempts there were, this one included.
+    pub attempts: u32,
+    /// Why it failed; the handler's message, never a row's values.
+    pub error: Option<String>,
+    pub duration_us: u64,
+    /// The claim under which it ran; an outdated one is refused.
+    pub lane: LaneLease,
+}
+
+/// What an earlier attempt recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    pub status: Status,
+    pub attempts: u32,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Done => "done",
+            Status::Retry => "retry",
+            Status::Dead => "dead",
+        }
+    }
+
+    pub fn is_final(self) -> bool {
+        self != Status::Retry
+    }
+
+    fn from_stored(text: &str) -> Status {
+        match text {
+            "done" => Status::Done,
+            "dead" => Status::Dead,
+            _ => Status::Retry,
+        }
+    }
+}
+
+// A final outcome stays: a late repeat may not turn "done" back into "retry".
+const RECORD: &str = "
+insert into tidegate.outcome as existing (log_offset, trigger, status, attempts, error, duration_us)
+select o.log_offset, o.trigger, o.status, o.attempts, o.error, o.duration_us
+  from unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::bigint[],
+              $7::integer[], $8::bigint[])
+           as o (log_offset, trigger, status, attempts, error, duration_us, lane, fence)
+  join tidegate.lane on lane.lane = o.lane and lane.fence = o.fence
+on conflict (log_offset, trigger) do update
+   set status = excluded.status, attempts = excluded.attempts, error = excluded.error,
+       duration_us = excluded.duration_us, finished_at = excluded.finished_at
+ where existing.status = 'retry'";
+
+impl EventLog {
+    /// Records `outcomes` in one statement; one with an outdated fence, or for a delivery that already has
+    /// a final outcome, is left out. Idempotent.
+    ///
+    /// `outcomes`: at most one a delivery.
+    pub async fn record_outcomes(&self, outcomes: &[Outcome]) -> Result<(), Error> {
+        let column = |pick: fn(&Outcome) -> i64| outcomes.iter().map(pick).collect::<Vec<i64>>();
+        let offsets = column(|o| o.log_offset as i64);
+        let durations = column(|o| o.duration_us as i64);
+        let fences = column(|o| o.lane.fence as i64);
+        let attempts: Vec<i32> = outcomes.iter().map(|o| o.attempts as i32).collect();
+        let lanes: Vec<i32> = outcomes.iter().map(|o| i32::from(o.lane.lane)).collect();
+        let triggers: Vec<String> = outcomes.iter().map(|o| o.trigger.to_string()).collect();
+        let statuses: Vec<&str> = outcomes.iter().map(|o| o.status.as_str()).collect();
+        let errors: Vec<Option<String>> =
+            outcomes.iter().map(|o| o.error.as_deref().map(storable)).collect();
+        let client = self.client().await?;
+        let statement = client.prepare_cached(RECORD).await?;
+        client
+            .execute(
+                &statement,
+                &[
+                    &offsets, &triggers, &statuses, &attempts, &errors, &durations, &lanes, &fences,
+                ],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// What earlier attempts of a delivery recorded, or None when there was none.
+    pub async fn recorded_outcome(
+        &self,
+        log_offset: u64,
+        trigger: &Trigger,
+    ) -> Result<Option<Recorded>, Error> {
+        let client = self.client().await?;
+        let statement = client
+            .prepare_cached(
+                "select status, attempts from tidegate.outcome
+                  where log_offset = $1 and trigger = $2",
+            )
+            .await?;
+        let row =
+            client.query_opt(&statement, &[&(log_offset as i64), &trigger.to_string()]).await?;
+        Ok(row.map(|row| Recorded {
+            status: Status::from_stored(row.get(0)),
+            attempts: row.get::<_, i32>(1) as u32,
+        }))
+    }
+
+    /// How many deliveries stand in each unfinished state: (waiting for a retry, dead).
+    pub async fn unfinished(&self) -> Result<(u64, u64), Error> {
+        let client = self.client().await?;
+        let row = client
+            .query_one(
+                "select count(*) filter (where status = 'retry'), count(*) filter (where status = 'dead')
+                   from tidegate.outcome where status <> 'done'",
+                &[],
+            )
+            .await?;
+        Ok((row.get::<_, i64>(0) as u64, row.get::<_, i64>(1) as u64))
+    }
+}
+
+/// Postgres text holds no NUL, and an error message of megabytes helps nobody.
+fn storable(message: &str) -> String {
+    const MAX_ERROR_CHARS: usize = 8 * 1024;
+    message.chars().filter(|c| *c != '\0').take(MAX_ERROR_CHARS).collect()
+}
