@@ -103,6 +103,8 @@ impl<'a> Dispatch<'a> {
                 self.begin_generation().await?;
                 return Ok(count);
             }
+            // Workers are behind; the backlog waits where it is.
+            Err(tidegate_queue::Error::Full { .. }) => return Ok(0),
             Err(error) => return Err(error.into()),
         }
         counter!(metric_names::DELIVERIES_QUEUED).increment(plan.deliveries.len() as u64);
@@ -113,11 +115,20 @@ impl<'a> Dispatch<'a> {
 
     /// Begins a new generation of the queue and goes back to the first event that is not settled.
     async fn begin_generation(&mut self) -> Result<(), Error> {
-        // Postgres first: a crash in between leaves a generation that Redis does not know, and the next leader begins another.
-        let generation = self.state.generation + 1;
-        self.record_in(generation).await?;
-        self.queue.open_generation(generation).await?;
         self.repeated_until = self.log.last_offset().await?;
+        let mut generation = self.state.generation + 1;
+        loop {
+            // Postgres first: a crash in between leaves a generation that Redis does not know, and the next leader begins another.
+            self.record_in(generation).await?;
+            match self.queue.open_generation(generation, self.repeated_until).await {
+                Ok(()) => break,
+                // Redis is older than this log: it knows generations that the log does not.
+                Err(tidegate_queue::Error::GenerationLost { found: Some(found), .. }) if found >= generation => {
+                    generation = found + 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
         self.unsettled.clear();
         self.cursor = self.state.settled_offset;
         counter!(metric_names::QUEUE_GENERATIONS).increment(1);
@@ -134,10 +145,7 @@ impl<'a> Dispatch<'a> {
             return Ok(());
         }
         self.settled_at = Instant::now();
-        // An empty push asks only whether the queue is still the one that was filled.
-        if let Err(tidegate_queue::Error::GenerationLost { .. }) =
-            self.queue.push(self.state.generation, &[]).await
-        {
+        if self.queue.generation().await? != Some(self.state.generation) {
             return self.begin_generation().await;
         }
         let counts = self.log.settled_counts(self.state.settled_offset, self.cursor).await?;

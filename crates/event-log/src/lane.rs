@@ -84,14 +84,18 @@ impl Lanes {
     }
 
     /// Gives lanes back at once, so that another worker need not wait for the claim to end.
-    pub async fn release(&self, lanes: &[u16]) -> Result<(), Error> {
+    ///
+    /// A lane that has another fence by now is somebody else's and stays as it is.
+    pub async fn release(&self, leases: &[LaneLease]) -> Result<(), Error> {
         let client = self.log.client().await?;
-        let lanes: Vec<i32> = lanes.iter().map(|lane| i32::from(*lane)).collect();
+        let lanes: Vec<i32> = leases.iter().map(|lease| i32::from(lease.lane)).collect();
+        let fences: Vec<i64> = leases.iter().map(|lease| lease.fence as i64).collect();
         client
             .execute(
                 "update tidegate.lane set owner = null, expires_at = '-infinity'
-                  where owner = $1 and lane = any($2)",
-                &[&self.worker, &lanes],
+                   from unnest($2::integer[], $3::bigint[]) as given (lane, fence)
+                  where lane.owner = $1 and lane.lane = given.lane and lane.fence = given.fence",
+                &[&self.worker, &lanes, &fences],
             )
             .await?;
         Ok(())
@@ -99,9 +103,13 @@ impl Lanes {
 
     /// Gives every lane back and leaves the list of workers.
     pub async fn leave(&self) -> Result<(), Error> {
-        let all: Vec<u16> = (0..self.lanes).collect();
-        self.release(&all).await?;
         let client = self.log.client().await?;
+        client
+            .execute(
+                "update tidegate.lane set owner = null, expires_at = '-infinity' where owner = $1",
+                &[&self.worker],
+            )
+            .await?;
         client.execute("delete from tidegate.worker where name = $1", &[&self.worker]).await?;
         Ok(())
     }

@@ -1,1 +1,92 @@
-//! The Parse REST protocol over HTTP: credentials, limits, waiting for after-triggers.
+#![doc = include_str!("../README.md")]
+//!
+//! Layout: [`handle`] is one request from its head to its answer; `incoming` reads it, `keys` checks who may ask,
+//! `respond` and `error` write the answer, `ops` answers operators, `server` keeps the connections.
+
+mod error;
+mod handle;
+mod incoming;
+mod keys;
+pub mod metric_names;
+mod ops;
+mod respond;
+mod server;
+
+use std::sync::Arc;
+
+use tidegate_parse_protocol::Secret;
+use tidegate_queue::Queue;
+use tidegate_write_path::{Waiters, WritePath};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use ops::{Ops, Readiness};
+
+/// What the proxy needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The path under which the Parse API stands: `/parse`.
+    pub mount: String,
+    /// Names this process to the workers that answer its waiting requests.
+    pub process: String,
+    pub keys: Keys,
+    /// Larger bodies are refused with 413.
+    pub max_body_bytes: usize,
+    /// Answer a save when its after-triggers have run (bounded), unless the request says otherwise.
+    pub wait_for_after_triggers: bool,
+}
+
+/// Who may ask. Without client keys, none is needed.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    pub application_id: String,
+    pub master_key: Secret,
+    pub rest_api_key: Option<Secret>,
+    pub javascript_key: Option<Secret>,
+    pub client_key: Option<Secret>,
+}
+
+/// Serves HTTP on `listener` until `shutdown`, then finishes the requests under way.
+///
+/// `api`: None serves the operators' endpoints alone, for a process of another role.
+pub async fn run(
+    listener: TcpListener,
+    api: Option<Api>,
+    ops: Ops,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let listening_for_replies = api.as_ref().map(|api| {
+        tokio::spawn(take_in_replies(api.queue.clone(), api.config.process.clone(), Arc::clone(&api.waiters)))
+    });
+    let router = handle::router(api, ops);
+    server::serve(listener, router, shutdown).await?;
+    if let Some(task) = listening_for_replies {
+        task.abort();
+    }
+    Ok(())
+}
+
+/// What the Parse API needs.
+pub struct Api {
+    pub config: Config,
+    pub write_path: Arc<WritePath>,
+    pub waiters: Arc<Waiters>,
+    pub queue: Queue,
+}
+
+/// Takes in what workers say of after-triggers that this process's requests wait for.
+async fn take_in_replies(queue: Queue, process: String, waiters: Arc<Waiters>) {
+    let mut replies = match queue.replies(&process).await {
+        Ok(replies) => replies,
+        Err(error) => {
+            tracing::warn!(%error, "cannot hear from workers: saves will wait until their time-out");
+            return;
+        }
+    };
+    while let Some(reply) = replies.recv().await {
+        match serde_json::from_str(&reply) {
+            Ok(notice) => waiters.notice(&notice),
+            Err(error) => tracing::warn!(%error, "a worker's reply cannot be read"),
+        }
+    }
+}

@@ -1,2 +1,35 @@
-//! The executable.
-fn main() {}
+//! `tidegate`: one executable, one subcommand per role and per operator's action.
+//!
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 6 unavailable.
+
+mod cli;
+mod config;
+mod dev;
+mod health;
+mod release;
+mod serve;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        // Before anything else: an isolate has one thread and no runtime.
+        Command::Isolate => tidegate_cloud_code::isolate_main(),
+        Command::Dev(arguments) => dev::main(arguments),
+        Command::Serve(arguments) => serve::main(arguments),
+        Command::Config(arguments) => config::show(arguments),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate: {error:#}");
+            ExitCode::from(cli::exit_code(&error))
+        }
+    }
+}

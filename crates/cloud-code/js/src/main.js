@@ -1,0 +1,37 @@
+// The runtime's beginning: makes the world that cloud code expects, and the one object that the host talks to.
+
+import { installErrors } from './errors.js';
+import { installScope } from './scope.js';
+import { installGlobals } from './globals.js';
+import { installSdk } from './parse/sdk.js';
+import { installCloud } from './cloud/members.js';
+import { manifest } from './cloud/registry.js';
+import { answer, forgetCalls } from './host.js';
+import { load, start } from './load.js';
+import { requireBuiltin } from './node/index.js';
+import { run } from './run.js';
+import { fireTimer, forgetTimers } from './timers.js';
+
+installErrors();
+installScope();
+installGlobals();
+installSdk();
+installCloud();
+
+/* global __scope */
+const runtime = {
+  scope: __scope,
+  load,
+  start,
+  require: requireBuiltin,
+  manifest,
+  run,
+  answer,
+  fireTimer,
+  cancel(runId) {
+    forgetCalls(runId);
+    forgetTimers(runId);
+  },
+};
+
+Object.defineProperty(globalThis, '__runtime', { value: Object.freeze(runtime), enumerable: false });

@@ -1,0 +1,8 @@
+// node:path, POSIX only.
+
+import path from 'path-browserify';
+
+path.posix = path;
+path.win32 ??= path;
+
+export default path;

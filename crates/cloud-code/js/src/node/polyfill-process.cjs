@@ -1,0 +1,2 @@
+// `require('process/')` of npm polyfills.
+module.exports = require('./process.js').default;

@@ -1,0 +1,151 @@
+//! One loaded release.
+
+use std::sync::Arc;
+
+use tidegate_event::TriggerSet;
+
+use crate::bundle::Bundle;
+use crate::child::Services;
+use crate::fetch::Fetcher;
+use crate::job::{Job, Reply};
+use crate::pool::Pool;
+use crate::run::{OutcomeJson, ThrewJson};
+use crate::source_map::Stacks;
+use crate::zygote::Zygote;
+use crate::{Config, Error, Handler, Host, Isolation, Manifest, Outcome, Run};
+
+/// The longest request a handler is given, in bytes of JSON.
+const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
+
+/// Parse's code for a script that failed.
+const SCRIPT_FAILED: u16 = 141;
+
+/// One release of cloud code, loaded and ready to run. Dropping it ends its processes.
+pub struct CloudCode {
+    id: String,
+    manifest: Manifest,
+    stacks: Arc<Stacks>,
+    isolation: Isolation,
+    pool: Arc<Pool>,
+}
+
+impl CloudCode {
+    /// Loads a bundle: starts its processes, runs main once, and learns what it registers.
+    ///
+    /// # Errors
+    /// [`Error::Load`]: the code threw or did not finish; its author must act.
+    /// [`Error::Isolate`]: this machine cannot run isolates, or not now.
+    pub async fn load(config: &Config, bundle: Bundle, host: Arc<dyn Host>) -> Result<Arc<CloudCode>, Error> {
+        let stacks = Arc::new(Stacks::new(bundle.source_map.as_deref()));
+        let fetcher = Fetcher::new(&config.egress).map_err(|error| Error::Io {
+            action: "prepare outbound HTTP",
+            source: std::io::Error::other(error),
+        })?;
+        let (zygote, manifest) = Zygote::start(config, &bundle.code, stacks.clone()).await?;
+        for warning in &manifest.warnings {
+            tracing::warn!(release.bundle = bundle.id, "cloud code: {warning}");
+        }
+        let pool = Pool::new(config, zygote, Services { host, fetcher });
+        let isolation = config.isolation;
+        let code = CloudCode { id: bundle.id, manifest, stacks, isolation, pool };
+        code.pool.start().await?;
+        Ok(Arc::new(code))
+    }
+
+    /// What the release registers.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    pub fn triggers(&self) -> &TriggerSet {
+        &self.manifest.triggers
+    }
+
+    /// The bundle's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Runs a handler and returns what came of it; always, and at the latest shortly after the soft deadline.
+    ///
+    /// Dropping the future does not stop the run.
+    pub async fn run(&self, run: Run) -> Outcome {
+        let outcome = match self.refusal(&run) {
+            Some(refusal) => refusal,
+            None => self.dispatch(run).await,
+        };
+        metrics::counter!(crate::metrics::RUNS_TOTAL, "outcome" => kind(&outcome)).increment(1);
+        outcome
+    }
+
+    async fn dispatch(&self, run: Run) -> Outcome {
+        let request = run.request.to_string();
+        if request.len() > MAX_REQUEST_BYTES {
+            return threw(1, format!("The request is too large: {} bytes of at most {MAX_REQUEST_BYTES}.", request.len()));
+        }
+        let exclusive = self.isolation == Isolation::PerRun || matches!(run.handler, Handler::Job(_));
+        let (job, reply) = Job::new(&run, request, exclusive);
+        self.pool.dispatch(job);
+        match reply.await {
+            Ok(Reply::Outcome(json)) => self.outcome(&json),
+            Ok(Reply::OutOfMemory) => threw(SCRIPT_FAILED, "out of memory".into()),
+            Ok(Reply::TimedOut) => Outcome::TimedOut { after: run.soft_deadline },
+            Ok(Reply::Crashed(reason)) => Outcome::Crashed { reason },
+            Err(_) => Outcome::Crashed { reason: "the release was closed".into() },
+        }
+    }
+
+    /// The answer to a run that names no handler of this release; texts as Parse Server has them (`FunctionsRouter.js`).
+    fn refusal(&self, run: &Run) -> Option<Outcome> {
+        if self.manifest.has(&run.handler) {
+            return None;
+        }
+        let message = match &run.handler {
+            Handler::Function(name) => format!("Invalid function: \"{name}\""),
+            Handler::Job(_) => "Invalid job.".into(),
+            Handler::Trigger(trigger) => format!("There is no {} for {}.", trigger.kind, trigger.class),
+        };
+        Some(threw(SCRIPT_FAILED, message))
+    }
+
+    fn outcome(&self, json: &str) -> Outcome {
+        match serde_json::from_str(json) {
+            Ok(OutcomeJson { threw: Some(ThrewJson { code, message, stack, is_parse_error }), .. }) => {
+                let stack = stack.map(|stack| self.stacks.map(&stack)).filter(|stack| !stack.is_empty());
+                Outcome::Threw { code, message, stack, is_parse_error }
+            }
+            Ok(OutcomeJson { returned, .. }) => Outcome::Returned(returned),
+            // For example a string with half a surrogate pair, which JSON.stringify lets through as an escape.
+            Err(error) => threw(SCRIPT_FAILED, format!("The result cannot be sent as JSON: {error}")),
+        }
+    }
+
+    /// Finishes what is running, then ends all processes. New runs are refused from now on.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// The processes of this release, for tests and for people who look for them.
+    pub async fn pids(&self) -> Vec<i32> {
+        self.pool.pids().await
+    }
+}
+
+impl Drop for CloudCode {
+    fn drop(&mut self) {
+        self.pool.kill_all();
+    }
+}
+
+fn threw(code: u16, message: String) -> Outcome {
+    Outcome::Threw { code, message, stack: None, is_parse_error: false }
+}
+
+fn kind(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Returned(_) => "returned",
+        Outcome::Threw { .. } => "threw",
+        Outcome::TimedOut { .. } => "timed_out",
+        Outcome::Crashed { .. } => "crashed",
+    }
+}

@@ -1,0 +1,67 @@
+//! What JavaScript may ask of the server: the one door out of an isolate.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tidegate_event::{EventId, Source};
+
+/// Answers the Parse REST calls that cloud code makes. The write path implements it.
+///
+/// Invariant of every implementation: a call is authorised by what it carries (`use_master_key`, `session_token`) and
+/// nothing else. The isolate that sends it runs user code and is not trusted.
+pub trait Host: Send + Sync + 'static {
+    /// Answers one call made by a run with this `cause`.
+    ///
+    /// Calls of one run may be answered concurrently; [`RestCall::position`] tells their order. A call goes on when
+    /// the run that made it is over: a transaction must not be dropped between COMMIT and its answer.
+    fn call(&self, cause: &Arc<Cause>, call: RestCall) -> BoxFuture<'static, Result<RestAnswer, ParseErrorJson>>;
+}
+
+/// Why a run happens. Opaque to JavaScript and handed back with each of its calls.
+#[derive(Clone, Debug, Default)]
+pub struct Cause {
+    pub request_id: String,
+    pub source: Source,
+    /// The event whose trigger this is.
+    pub parent: Option<EventId>,
+    /// 0 for a request from outside, one more with each trigger in between.
+    pub depth: u32,
+    pub context: Map<String, Value>,
+    pub ip: Option<String>,
+    pub headers: BTreeMap<String, String>,
+    pub installation_id: Option<String>,
+    pub trace_id: Option<String>,
+}
+
+/// One Parse REST call from cloud code. Every field is what user code chose to send.
+#[derive(Clone, Debug)]
+pub struct RestCall {
+    /// The how-manieth call of its run this is, from 0: the same code makes the same calls in the same order.
+    pub position: u32,
+    pub method: String,
+    /// Relative to the mount: `classes/Order/abc`.
+    pub path: String,
+    pub body: Value,
+    pub use_master_key: bool,
+    pub session_token: Option<String>,
+    pub installation_id: Option<String>,
+    pub context: Option<Value>,
+}
+
+/// The answer to a [`RestCall`].
+#[derive(Clone, Debug, Serialize)]
+pub struct RestAnswer {
+    pub status: u16,
+    pub body: Value,
+    pub headers: Vec<(String, String)>,
+}
+
+/// A Parse error as cloud code sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ParseErrorJson {
+    pub code: u16,
+    pub message: String,
+}

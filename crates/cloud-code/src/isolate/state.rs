@@ -1,0 +1,343 @@
+//! What an isolate knows beside its JavaScript heap: open runs, their calls and timers, and the frames to be sent.
+//!
+//! Native functions and the serving loop share it; both run on the one thread of the process.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::RawFd;
+
+use rquickjs::{Ctx, Persistent, Value};
+
+use crate::clock::now_ns;
+use crate::frame::{Failure, FromIsolate, FromZygote, Level};
+
+use super::random::Random;
+use super::socket;
+use super::timers::{Timer, Timers};
+
+/// A longer line of console output is cut. Long enough for a stack trace, short enough for any log collector.
+pub(crate) const MAX_LOG_LINE_BYTES: usize = 8 * 1024;
+
+/// What one run may print; past it one warning is printed and the rest dropped.
+const MAX_LOG_BYTES_PER_RUN: usize = 1024 * 1024;
+
+/// Output is sent once this much has gathered, also in the middle of a burst, so that a flood waits for the server.
+const FLUSH_BYTES: usize = 256 * 1024;
+
+/// How long a burst may last in an isolate that is only kept to finish what it had open.
+const POISONED_BURST_NS: u64 = 200_000_000;
+
+/// How long a module's own timer may compute.
+const MODULE_BURST_NS: u64 = 1_000_000_000;
+
+pub(crate) struct State {
+    socket: Cell<RawFd>,
+    out: RefCell<Vec<u8>>,
+    max_output_bytes: usize,
+    pub(crate) random: Random,
+    pub(crate) loading: Cell<bool>,
+    runs: RefCell<HashMap<u32, OpenRun>>,
+    /// Whose each unanswered host call is.
+    calls: RefCell<HashMap<u32, u32>>,
+    /// Calls that this process answers itself, because no run may make them.
+    refused: RefCell<Vec<u32>>,
+    timers: RefCell<Timers>,
+    /// Runs that may have ended in this burst.
+    touched: RefCell<Vec<u32>>,
+    module_log_bytes: Cell<usize>,
+    burst_run: Cell<u32>,
+    burst_limit_ns: Cell<u64>,
+    interrupted: Cell<bool>,
+    poisoned: Cell<bool>,
+    /// Promises that were rejected in this burst and that nobody handled yet, with their reasons.
+    rejections: RefCell<Vec<(Kept, Kept)>>,
+}
+
+/// A JavaScript value kept beyond the call that showed it.
+type Kept = Persistent<Value<'static>>;
+
+#[derive(Debug, Default)]
+struct OpenRun {
+    soft_deadline_ns: u64,
+    done: bool,
+    /// Unanswered calls and set timers.
+    open: u32,
+    log_bytes: usize,
+}
+
+impl State {
+    pub(crate) fn new(socket: RawFd, max_output_bytes: usize) -> io::Result<State> {
+        Ok(State {
+            socket: Cell::new(socket),
+            out: RefCell::default(),
+            max_output_bytes,
+            random: Random::new()?,
+            loading: Cell::new(true),
+            runs: RefCell::default(),
+            calls: RefCell::default(),
+            refused: RefCell::default(),
+            timers: RefCell::default(),
+            touched: RefCell::default(),
+            module_log_bytes: Cell::new(0),
+            burst_run: Cell::new(0),
+            burst_limit_ns: Cell::new(u64::MAX),
+            interrupted: Cell::new(false),
+            poisoned: Cell::new(false),
+            rejections: RefCell::default(),
+        })
+    }
+
+    /// From now on this process serves runs over `socket`.
+    pub(crate) fn begin_serving(&self, socket: RawFd) -> io::Result<()> {
+        self.socket.set(socket);
+        self.loading.set(false);
+        self.random.reseed()
+    }
+
+    // Bursts: one entry into JavaScript and all the jobs it leaves.
+
+    /// Sets who runs now and until when; `limit_ns` is for loading, which is nobody's run.
+    pub(crate) fn begin_burst(&self, run: u32, limit_ns: Option<u64>) -> u64 {
+        let now = now_ns();
+        let deadline = self.runs.borrow().get(&run).map(|open| open.soft_deadline_ns);
+        let mut limit = limit_ns.or(deadline).unwrap_or(now + MODULE_BURST_NS);
+        if self.poisoned.get() {
+            limit = limit.min(now + POISONED_BURST_NS);
+        }
+        self.burst_run.set(run);
+        self.burst_limit_ns.set(limit);
+        now
+    }
+
+    pub(crate) fn burst_run(&self) -> u32 {
+        self.burst_run.get()
+    }
+
+    /// The interrupt handler: true stops JavaScript with an error it cannot catch.
+    pub(crate) fn must_stop(&self) -> bool {
+        if now_ns() >= self.burst_limit_ns.get() {
+            self.interrupted.set(true);
+        }
+        self.interrupted.get()
+    }
+
+    pub(crate) fn take_interrupted(&self) -> bool {
+        self.interrupted.take()
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.get()
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.get()
+    }
+
+    /// Tells the server, once, that this isolate must get no new runs.
+    pub(crate) fn poison(&self, why: &str) {
+        if !self.poisoned.replace(true) {
+            self.put(|out| FromIsolate::Poisoned { why }.put(out));
+        }
+    }
+
+    // Runs.
+
+    pub(crate) fn open_run(&self, run: u32, soft_deadline_ns: u64) {
+        self.runs.borrow_mut().insert(run, OpenRun { soft_deadline_ns, ..OpenRun::default() });
+    }
+
+    /// The handler's outcome; only the first counts, and only of an open run.
+    pub(crate) fn done(&self, run: u32, outcome: &str) {
+        let mut runs = self.runs.borrow_mut();
+        let Some(open) = runs.get_mut(&run).filter(|open| !open.done) else { return };
+        open.done = true;
+        drop(runs);
+        self.touched.borrow_mut().push(run);
+        if outcome.len() <= self.max_output_bytes {
+            return self.put(|out| FromIsolate::Done { run, json: outcome }.put(out));
+        }
+        let message = format!("The result is too large: {} bytes of at most {}.", outcome.len(), self.max_output_bytes);
+        self.put(|out| FromIsolate::Done { run, json: &threw(1, &message, None) }.put(out));
+    }
+
+    /// Ends every run whose outcome is known and that has no call and no timer left.
+    pub(crate) fn settle(&self) {
+        let touched = self.touched.take();
+        for run in touched {
+            let mut runs = self.runs.borrow_mut();
+            if runs.get(&run).is_some_and(|open| open.done && open.open == 0) {
+                runs.remove(&run);
+                drop(runs);
+                self.put(|out| FromIsolate::End { run }.put(out));
+            }
+        }
+    }
+
+    /// True when nothing is left that could give this run an outcome.
+    pub(crate) fn is_stranded(&self, run: u32) -> bool {
+        self.runs.borrow().get(&run).is_some_and(|open| !open.done && open.open == 0)
+    }
+
+    /// Drops a run that this process stopped, and says why.
+    pub(crate) fn fail(&self, run: u32, why: Failure) {
+        if self.forget(run) {
+            self.put(|out| FromIsolate::Failed { run, why }.put(out));
+            self.put(|out| FromIsolate::End { run }.put(out));
+        }
+    }
+
+    /// Drops a run that the server no longer wants.
+    pub(crate) fn cancel(&self, run: u32) {
+        self.forget(run);
+        self.put(|out| FromIsolate::End { run }.put(out));
+    }
+
+    fn forget(&self, run: u32) -> bool {
+        self.timers.borrow_mut().clear_run(run);
+        self.calls.borrow_mut().retain(|_, caller| *caller != run);
+        self.runs.borrow_mut().remove(&run).is_some()
+    }
+
+    // Host calls.
+
+    /// Sends a host call, or marks it to be refused.
+    pub(crate) fn call(&self, run: u32, call: u32, json: &str) -> Result<(), String> {
+        if json.len() > self.max_output_bytes {
+            return Err(format!("the call is too large: {} bytes of at most {}", json.len(), self.max_output_bytes));
+        }
+        if !self.open_one(run) {
+            self.refused.borrow_mut().push(call);
+            return Ok(());
+        }
+        self.calls.borrow_mut().insert(call, run);
+        self.put(|out| FromIsolate::Call { run, call, json }.put(out));
+        Ok(())
+    }
+
+    /// Whose call this is, if it still waits for its answer; it does no longer.
+    pub(crate) fn answered(&self, call: u32) -> Option<u32> {
+        let run = self.calls.borrow_mut().remove(&call)?;
+        self.close_one(run);
+        Some(run)
+    }
+
+    pub(crate) fn take_refused(&self) -> Vec<u32> {
+        self.refused.take()
+    }
+
+    // Timers.
+
+    pub(crate) fn set_timer(&self, timer: Timer, delay_ms: f64) {
+        if timer.run != 0 && !self.open_one(timer.run) {
+            return;
+        }
+        let replaced = self.timers.borrow_mut().set(timer, delay_ms, now_ns());
+        replaced.into_iter().for_each(|timer| self.close_one(timer.run));
+    }
+
+    pub(crate) fn clear_timer(&self, id: u32) {
+        let cleared = self.timers.borrow_mut().clear(id);
+        cleared.into_iter().for_each(|timer| self.close_one(timer.run));
+    }
+
+    pub(crate) fn take_due_timer(&self, now_ns: u64) -> Option<Timer> {
+        let timer = self.timers.borrow_mut().take_due(now_ns)?;
+        self.close_one(timer.run);
+        Some(timer)
+    }
+
+    pub(crate) fn next_due_ns(&self) -> Option<u64> {
+        self.timers.borrow().next_due_ns()
+    }
+
+    fn open_one(&self, run: u32) -> bool {
+        self.runs.borrow_mut().get_mut(&run).map(|open| open.open += 1).is_some()
+    }
+
+    fn close_one(&self, run: u32) {
+        if let Some(open) = self.runs.borrow_mut().get_mut(&run) {
+            open.open = open.open.saturating_sub(1);
+            self.touched.borrow_mut().push(run);
+        }
+    }
+
+    // Unhandled rejections.
+
+    /// The engine's rejection tracker: called when a promise is rejected unhandled, and again if it is handled later.
+    pub(crate) fn track_rejection<'js>(&self, ctx: &Ctx<'js>, promise: Value<'js>, reason: Value<'js>, handled: bool) {
+        let promise = Persistent::save(ctx, promise);
+        let mut rejections = self.rejections.borrow_mut();
+        if handled {
+            rejections.retain(|(rejected, _)| *rejected != promise);
+        } else {
+            rejections.push((promise, Persistent::save(ctx, reason)));
+        }
+    }
+
+    pub(crate) fn take_rejections(&self) -> Vec<Kept> {
+        self.rejections.take().into_iter().map(|(_, reason)| reason).collect()
+    }
+
+    // Output.
+
+    /// Console output of `run`, within its budget; run 0 is the module's own.
+    pub(crate) fn log(&self, run: u32, level: Level, text: &str) {
+        let text = cut(text, MAX_LOG_LINE_BYTES);
+        let before = self.count_log(run, text.len());
+        if before > MAX_LOG_BYTES_PER_RUN {
+            return;
+        }
+        self.put_log(run, level, text);
+        if before + text.len() > MAX_LOG_BYTES_PER_RUN {
+            self.put_log(run, Level::Warn, "more than 1 MiB of output: the rest of this run's output is dropped");
+        }
+    }
+
+    fn count_log(&self, run: u32, bytes: usize) -> usize {
+        match self.runs.borrow_mut().get_mut(&run) {
+            Some(open) => {
+                open.log_bytes += bytes;
+                open.log_bytes - bytes
+            }
+            None => self.module_log_bytes.replace(self.module_log_bytes.get() + bytes),
+        }
+    }
+
+    fn put_log(&self, run: u32, level: Level, text: &str) {
+        if self.loading.get() {
+            self.put(|out| FromZygote::Log { level, text }.put(out));
+        } else {
+            self.put(|out| FromIsolate::Log { run, level, text }.put(out));
+        }
+    }
+
+    /// Adds a frame to the output.
+    pub(crate) fn put(&self, frame: impl FnOnce(&mut Vec<u8>)) {
+        let mut out = self.out.borrow_mut();
+        frame(&mut out);
+        if out.len() >= FLUSH_BYTES {
+            drop(out);
+            self.flush();
+        }
+    }
+
+    /// Sends all output. A server that no longer listens has ended: so does this process.
+    pub(crate) fn flush(&self) {
+        let mut out = self.out.borrow_mut();
+        if !out.is_empty() && socket::write_all(self.socket.get(), &out).is_err() {
+            std::process::exit(0);
+        }
+        out.clear();
+        out.shrink_to(2 * FLUSH_BYTES);
+    }
+}
+
+/// The JSON of an outcome that this process gives in the handler's place.
+pub(crate) fn threw(code: u16, message: &str, stack: Option<&str>) -> String {
+    serde_json::json!({"threw": {"code": code, "message": message, "stack": stack, "isParseError": false}}).to_string()
+}
+
+fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}

@@ -1,0 +1,64 @@
+//! Console output of user code, as log events of the server.
+//!
+//! Invariant: a line of user code is one event. It cannot begin a second one, nor colour a terminal.
+
+use std::fmt::{Display, Write};
+
+use crate::frame::Level;
+use crate::{Cause, Handler};
+
+/// Past this much output of one run the rest is dropped. The isolate keeps the same limit; this one is for a hostile isolate.
+pub(crate) const MAX_BYTES_PER_RUN: usize = 2 * 1024 * 1024;
+
+/// The target of these events, by which a filter can tell user code from the server.
+const TARGET: &str = "cloud_code";
+
+/// A longer line is cut; the isolate has cut it already unless it is hostile.
+const MAX_LINE_BYTES: usize = 8 * 1024;
+
+/// Output of a run.
+pub(crate) fn run(cause: &Cause, handler: &Handler, level: Level, text: &str) {
+    emit(&cause.request_id, handler, level, &printable(text));
+}
+
+/// Output of no run: of the code while it loads, or of a timer that it set then.
+pub(crate) fn module(level: Level, text: &str) {
+    emit("", &"module", level, &printable(text));
+}
+
+/// One branch for each level, because the level of an event is fixed where it is written.
+fn emit(request: &str, handler: &dyn Display, level: Level, text: &str) {
+    match level {
+        Level::Error => tracing::error!(target: TARGET, { request.id = request, %handler }, "{text}"),
+        Level::Warn => tracing::warn!(target: TARGET, { request.id = request, %handler }, "{text}"),
+        Level::Info => tracing::info!(target: TARGET, { request.id = request, %handler }, "{text}"),
+        Level::Debug => tracing::debug!(target: TARGET, { request.id = request, %handler }, "{text}"),
+    }
+}
+
+/// `text` without its last line break, cut, with control characters written out.
+pub(crate) fn printable(text: &str) -> String {
+    let text = text.trim_end();
+    let text = &text[..text.floor_char_boundary(MAX_LINE_BYTES)];
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\t' => printable.push('\t'),
+            '\n' => printable.push_str("\\n"),
+            control if control.is_control() => write!(printable, "\\u{{{:x}}}", u32::from(control)).expect("a String grows"),
+            other => printable.push(other),
+        }
+    }
+    printable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_user_code_cannot_forge_another_line() {
+        assert_eq!(printable("a\n{\"level\":\"error\"}\u{1b}[31m\r\n"), "a\\n{\"level\":\"error\"}\\u{1b}[31m");
+        assert_eq!(printable(&"ä".repeat(MAX_LINE_BYTES)).len(), MAX_LINE_BYTES);
+    }
+}

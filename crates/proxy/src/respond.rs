@@ -1,0 +1,51 @@
+//! Writes the answer: status, headers, CORS.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tidegate_write_path::{Answer, Waited};
+
+/// `done` or `timeout`: whether the request's after-triggers had run when the answer was given.
+pub(crate) const WAIT_HEADER: HeaderName = HeaderName::from_static("x-tidegate-wait");
+pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+const ALLOWED_HEADERS: &str = "X-Parse-Master-Key, X-Parse-REST-API-Key, X-Parse-Javascript-Key, \
+    X-Parse-Application-Id, X-Parse-Client-Version, X-Parse-Session-Token, X-Requested-With, \
+    X-Parse-Revocable-Session, X-Parse-Request-Id, X-Parse-Installation-Id, X-Parse-Cloud-Context, \
+    X-Tidegate-Wait, Content-Type, Pragma, Cache-Control";
+const EXPOSED_HEADERS: &str =
+    "X-Parse-Job-Status-Id, X-Parse-Push-Status-Id, X-Request-Id, X-Tidegate-Wait";
+
+pub(crate) fn respond(answer: Answer, public_url: &str) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut headers = HeaderMap::new();
+    if let Some(location) = answer.location {
+        if let Ok(value) = HeaderValue::from_str(&format!("{public_url}/{location}")) {
+            headers.insert(header::LOCATION, value);
+        }
+    }
+    match answer.waited {
+        Waited::No => {}
+        Waited::Done => drop(headers.insert(WAIT_HEADER, HeaderValue::from_static("done"))),
+        Waited::TimedOut => drop(headers.insert(WAIT_HEADER, HeaderValue::from_static("timeout"))),
+    }
+    (status, headers, axum::Json(answer.body)).into_response()
+}
+
+/// Lets browsers of any origin in, as Parse Server does: rights go by keys and tokens, not by origin.
+pub(crate) async fn cors(request: Request, next: Next) -> Response {
+    let mut response = match *request.method() {
+        Method::OPTIONS => StatusCode::OK.into_response(),
+        _ => next.run(request).await,
+    };
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value: &'static str| {
+        headers.insert(name, HeaderValue::from_static(value));
+    };
+    set(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET,PUT,POST,DELETE,OPTIONS");
+    set(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
+    set(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
+    response
+}

@@ -1,0 +1,131 @@
+//! Wires up a consumer: four tasks around the gate, and apalis's worker in the middle.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use apalis_core::monitor::Monitor;
+use apalis_core::worker::builder::WorkerBuilder;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tower::limit::ConcurrencyLimitLayer;
+
+use crate::abort::AbortOnDrop;
+use crate::acknowledger;
+use crate::backend::LaneBackend;
+use crate::config::ConsumerConfig;
+use crate::delivery::{Received, Verdict};
+use crate::error::Error;
+use crate::intake::Intake;
+use crate::lease::{Keeper, LaneLeases};
+use crate::queue::Queue;
+use crate::reader::Reader;
+use crate::refetcher;
+use crate::run::Run;
+
+/// Panics of the worker itself, not of handlers, after which we give up. Every one is a bug.
+const MAX_RESTARTS: usize = 5;
+
+/// Runs deliveries of the leased lanes until `shutdown` resolves, then drains: takes no more, lets handlers end within
+/// `drain_timeout`, sends the last acknowledgements, gives the lanes back.
+///
+/// The handler is called with at most `concurrency` deliveries at once, and per order key with one at a time, in order.
+/// It answers [`Verdict::Done`] only when the outcome is recorded. If it panics, the delivery is tried again a second
+/// later. A lost Redis or lost leases pause the consumer and do not end it.
+///
+/// # Errors
+/// [`Error::Config`]: the config cannot work. [`Error::WorkerEnded`]: a bug; end the process.
+pub async fn consume<H, F>(
+    queue: Queue,
+    config: ConsumerConfig,
+    leases: Arc<dyn LaneLeases>,
+    handler: H,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error>
+where
+    H: Fn(Received) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Verdict> + Send + 'static,
+{
+    check(&config)?;
+    let (intake, ended) = Intake::new(config.max_buffered);
+    let intake = Arc::new(intake);
+    let (granted, grants) = watch::channel(Vec::new());
+    let reader = Reader::new(queue.clone(), intake.clone())?;
+
+    let mut tasks = JoinSet::new();
+    let reading = tasks.spawn(reader.run(grants));
+    tasks.spawn(refetcher::run(queue.clone(), intake.clone()));
+    tasks.spawn(acknowledger::run(queue, intake.clone(), ended));
+    let (stop, stopped) = oneshot::channel();
+    let keeper = Keeper {
+        leases,
+        intake: intake.clone(),
+        granted,
+        holds_until: None,
+    };
+    let keeper = AbortOnDrop(tokio::spawn(keeper.run(stopped)));
+
+    let run = Run { intake, handler };
+    let shutdown = async {
+        shutdown.await;
+        reading.abort();
+    };
+    let result = work(config, run, shutdown).await;
+    // The keeper renewed until now, so that what ran during the drain kept its lanes.
+    drop(stop);
+    if let Err(error) = keeper.await {
+        tracing::error!(%error, "the lease keeper ended early");
+    }
+    result
+}
+
+/// Runs apalis's worker to its end.
+async fn work<H, F>(
+    config: ConsumerConfig,
+    run: Run<H>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error>
+where
+    H: Fn(Received) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Verdict> + Send + 'static,
+{
+    let ConsumerConfig {
+        worker_name,
+        concurrency,
+        drain_timeout,
+        ..
+    } = config;
+    let name = worker_name.clone();
+    let worker = move |_restarts| {
+        WorkerBuilder::new(name.clone())
+            .backend(LaneBackend::new(run.intake.clone()))
+            .layer(ConcurrencyLimitLayer::new(concurrency))
+            .build(run.clone())
+    };
+    let is_asked_to_end = AtomicBool::new(false);
+    let signal = async {
+        shutdown.await;
+        is_asked_to_end.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let monitor = Monitor::new()
+        .with_terminator(async move { tokio::time::sleep(drain_timeout).await })
+        .should_restart(|worker, _| worker.restarts() < MAX_RESTARTS)
+        .register(worker);
+    if let Err(error) = monitor.run_with_signal(signal).await {
+        tracing::error!(%error, "the queue worker failed");
+    }
+    match is_asked_to_end.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err(Error::WorkerEnded { worker_name }),
+    }
+}
+
+fn check(config: &ConsumerConfig) -> Result<(), Error> {
+    if config.concurrency == 0 || config.max_buffered == 0 {
+        return Err(Error::Config {
+            reason: "concurrency and max_buffered are at least 1".into(),
+        });
+    }
+    Ok(())
+}

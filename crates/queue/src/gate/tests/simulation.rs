@@ -1,0 +1,279 @@
+//! Random schedules of everything that can happen to a consumer, checked against a model of what Redis and Postgres hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+const LANES: u16 = 3;
+const KEYS: u64 = 7;
+const STEPS: usize = 3000;
+
+/// xorshift: a schedule is its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    fn pick<T>(&mut self, from: &mut Vec<T>) -> Option<T> {
+        let sides = from.len() as u64;
+        (sides > 0).then(|| from.swap_remove(self.roll(sides) as usize))
+    }
+}
+
+struct Cursor {
+    epoch: u64,
+    after: EntryId,
+}
+
+struct World {
+    dice: Dice,
+    gate: Gate,
+    now: Instant,
+    generation: u64,
+    fence: u64,
+    leased: bool,
+    next_offset: u64,
+    /// What Redis holds: each lane's unacknowledged entries.
+    streams: [BTreeMap<EntryId, Delivery>; LANES as usize],
+    /// What Postgres holds: every delivery, and those with an outcome.
+    pushed: BTreeMap<EntryId, Delivery>,
+    done: BTreeSet<EntryId>,
+    cursors: BTreeMap<u16, Cursor>,
+    running: Vec<Taken>,
+    fetches: Vec<Fetch>,
+    unflushed: Vec<Acknowledgement>,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut gate = Gate::new(MAX_BUFFERED);
+        gate.change_generation(Some(1));
+        World {
+            dice: Dice(seed),
+            gate,
+            now: Instant::now(),
+            generation: 1,
+            fence: 0,
+            leased: false,
+            next_offset: 1,
+            streams: Default::default(),
+            pushed: BTreeMap::new(),
+            done: BTreeSet::new(),
+            cursors: BTreeMap::new(),
+            running: Vec::new(),
+            fetches: Vec::new(),
+            unflushed: Vec::new(),
+        }
+    }
+
+    fn step(&mut self) {
+        match self.dice.roll(100) {
+            0..20 => self.push(),
+            20..40 => self.read(),
+            40..65 => self.take(),
+            65..82 => self.settle(),
+            82..89 => self.refetch(),
+            89..94 => self.flush(),
+            94..97 => self.now += SECOND / 2,
+            97 => self.lease(),
+            98 if self.dice.roll(4) == 0 => self.lose_leases(),
+            99 if self.dice.roll(8) == 0 => self.lose_redis(),
+            _ => {}
+        }
+        assert!(self.gate.fresh.len() <= MAX_BUFFERED + 4);
+        assert!(self.gate.loaded_behind <= MAX_BUFFERED);
+        assert!(self.gate.again.len() + self.gate.again_fetching <= MAX_BUFFERED);
+    }
+
+    fn push(&mut self) {
+        let key = self.dice.roll(KEYS);
+        let delivery = Delivery {
+            unordered: key == 0,
+            ..delivery(self.next_offset, &key.to_string())
+        };
+        self.next_offset += 1;
+        self.pushed.insert(delivery.id(), delivery.clone());
+        self.streams[lane_of(&delivery)].insert(delivery.id(), delivery);
+    }
+
+    fn read(&mut self) {
+        if self.gate.room() == 0 {
+            return;
+        }
+        let lane = self.dice.roll(LANES.into()) as u16;
+        let Some(cursor) = self.cursors.get_mut(&lane) else {
+            return;
+        };
+        let after = cursor.after;
+        let entries = self.streams[usize::from(lane)].iter().filter(|(id, _)| **id > after);
+        for (id, delivery) in entries.take(4) {
+            self.gate.offer(lane, cursor.epoch, delivery.clone());
+            cursor.after = *id;
+        }
+    }
+
+    fn take(&mut self) {
+        let Some(taken) = self.gate.take(self.now) else {
+            return;
+        };
+        let delivery = &taken.received.delivery;
+        assert!(self.leased);
+        assert!(
+            self.running.iter().all(|other| other.slot.key != taken.slot.key),
+            "{:?} runs twice",
+            taken.slot
+        );
+        if self.done.contains(&delivery.id()) {
+            assert!(taken.received.maybe_repeated, "{delivery:?} is repeated without warning");
+        } else if !delivery.unordered {
+            let earlier = self.pushed.range(..delivery.id()).map(|(_, earlier)| earlier);
+            let mut of_key = earlier.filter(|earlier| earlier.order_key == delivery.order_key);
+            assert!(of_key.all(|earlier| self.done.contains(&earlier.id())), "{delivery:?} is early");
+        }
+        self.running.push(taken);
+    }
+
+    fn settle(&mut self) {
+        let verdict = match self.dice.roll(4) {
+            0 => LATER,
+            _ => Verdict::Done,
+        };
+        if let Some(taken) = self.dice.pick(&mut self.running) {
+            self.end(taken, verdict);
+        }
+    }
+
+    fn end(&mut self, taken: Taken, verdict: Verdict) {
+        if verdict == Verdict::Done {
+            self.done.insert(taken.received.delivery.id());
+        }
+        self.unflushed.extend(self.gate.settle(&taken.slot, verdict, self.now));
+    }
+
+    /// Asks, or answers something that was asked for a while ago.
+    fn refetch(&mut self) {
+        let fetches = self.gate.take_fetches(self.now);
+        self.fetches.extend(fetches);
+        if let Some(fetch) = self.dice.pick(&mut self.fetches) {
+            let stream = &self.streams[usize::from(fetch.slot.lane)];
+            let is_there = fetch.generation == self.generation;
+            let answer = |id: &EntryId| stream.get(id).filter(|_| is_there).cloned();
+            let answers = fetch.ids.iter().map(answer).collect();
+            self.gate.fetched(&fetch, answers);
+        }
+    }
+
+    fn flush(&mut self) {
+        let unflushed = std::mem::take(&mut self.unflushed);
+        for acknowledgement in &unflushed {
+            if acknowledgement.generation == Some(self.generation) {
+                self.streams[usize::from(acknowledgement.lane)].remove(&acknowledgement.id);
+            }
+        }
+        self.gate.flushed(&unflushed);
+        self.gate.take_rested();
+    }
+
+    /// Renews, sometimes for other lanes than before, sometimes with ownership interrupted.
+    fn lease(&mut self) {
+        self.fence += self.dice.roll(2);
+        let without = self.dice.roll(u64::from(LANES) + 2);
+        let lane = |index| Lane {
+            index,
+            fence: self.fence,
+        };
+        let lanes: Vec<Lane> = (0..LANES).filter(|index| u64::from(*index) != without).map(lane).collect();
+        self.gate.grant(&lanes, self.now + 1000 * SECOND);
+        self.leased = true;
+        self.begin(&lanes);
+    }
+
+    fn begin(&mut self, lanes: &[Lane]) {
+        self.cursors.retain(|lane, cursor| self.gate.is_active(*lane, cursor.epoch));
+        for lane in lanes {
+            if self.cursors.contains_key(&lane.index) {
+                continue;
+            }
+            let stream = &self.streams[usize::from(lane.index)];
+            let last = stream.last_key_value().map_or(EntryId::ZERO, |(id, _)| *id);
+            // A generation after the first may repeat anything that was pushed before it.
+            let repeats = if self.generation > 1 { EntryId::last_of(self.next_offset) } else { last };
+            if let Some(epoch) = self.gate.activate(*lane, repeats) {
+                let after = EntryId::ZERO;
+                self.cursors.insert(lane.index, Cursor { epoch, after });
+            }
+        }
+    }
+
+    fn lose_leases(&mut self) {
+        self.gate.lose_leases();
+        self.leased = false;
+        self.cursors.clear();
+    }
+
+    /// FLUSHALL, and the dispatcher queues again what has no outcome.
+    fn lose_redis(&mut self) {
+        self.generation += 1;
+        self.gate.change_generation(Some(self.generation));
+        self.cursors.clear();
+        self.streams = Default::default();
+        for (id, delivery) in &self.pushed {
+            if !self.done.contains(id) {
+                self.streams[lane_of(delivery)].insert(*id, delivery.clone());
+            }
+        }
+        self.leased = false;
+        self.gate.lose_leases();
+    }
+
+    /// Lets everything run to its end.
+    fn finish(&mut self) {
+        let lane = |index| Lane {
+            index,
+            fence: self.fence + 1,
+        };
+        let lanes: Vec<Lane> = (0..LANES).map(lane).collect();
+        for _ in 0..100_000 {
+            self.gate.grant(&lanes, self.now + 1000 * SECOND);
+            self.leased = true;
+            self.begin(&lanes);
+            self.read();
+            self.take();
+            while let Some(taken) = self.running.pop() {
+                self.end(taken, Verdict::Done);
+            }
+            self.refetch();
+            self.flush();
+            self.now += SECOND;
+            if self.streams.iter().all(BTreeMap::is_empty) {
+                break;
+            }
+        }
+        assert_eq!(self.done.len(), self.pushed.len());
+        let gate = &self.gate;
+        assert!(gate.fresh.is_empty() && gate.again.is_empty() && gate.parked.is_empty());
+        assert_eq!((gate.loaded_behind, gate.again_fetching, gate.unflushed), (0, 0, 0));
+        assert!(gate.lanes.values().all(|lane| lane.keys.is_empty() && lane.running == 0));
+    }
+}
+
+fn lane_of(delivery: &Delivery) -> usize {
+    let key: usize = delivery.order_key.parse().expect("keys are numbers here");
+    key % usize::from(LANES)
+}
+
+#[test]
+fn whatever_happens_order_holds_and_nothing_is_lost() {
+    for seed in 1..=40 {
+        let mut world = World::new(seed * 0x9E37_79B9);
+        for _ in 0..STEPS {
+            world.step();
+        }
+        world.finish();
+    }
+}

@@ -1,0 +1,301 @@
+//! The handle that everything else goes through.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use deadpool_postgres::Pool;
+use tidegate_parse_protocol::{Access, ClassSchema, FieldType, Filter, Object, Query};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::ensure::{SchemaChange, missing};
+use crate::listen::Listener;
+use crate::query;
+use crate::schema::Schema;
+use crate::secret::Secrets;
+use crate::{Error, listen, plain, pool, row, schema, system};
+
+/// Dropped columns that are remembered; at this many all are forgotten, which costs a look at the schema for each.
+const MAX_GONE_COLUMNS: usize = 10_000;
+
+/// How to reach the database, and what of it is ours.
+#[derive(Clone)]
+pub struct Config {
+    /// `postgres://user:password@host:port/database`. No TLS yet: `sslmode=require` is refused by the connection.
+    pub database_url: String,
+    /// Of the pool; one more connection listens for schema changes.
+    pub max_connections: usize,
+    /// Postgres ends a statement that runs longer: [`Error::Timeout`]. 0: never.
+    pub statement_timeout_ms: u64,
+    /// The publication that capture follows; classes that must be captured join it if it exists.
+    pub publication: String,
+    /// The prefix of the logical messages in front of rows.
+    pub message_prefix: String,
+}
+
+/// Tables as classes. Cheap to clone; all clones share one pool and one schema.
+#[derive(Clone)]
+pub struct Storage {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) pool: Pool,
+    schema: watch::Sender<Arc<Schema>>,
+    /// One reload at a time: an older one must not overwrite a newer one.
+    reloading: tokio::sync::Mutex<()>,
+    publication: String,
+    pub(crate) message_prefix: String,
+    /// This process's name in notifications.
+    sender_id: String,
+    /// Columns, with their tables, of old rows that the schema no longer has: they must not cause a reload for each row.
+    gone_columns: Mutex<HashSet<(String, String)>>,
+    listener: OnceLock<AbortHandle>,
+}
+
+impl Storage {
+    /// Connects, makes Parse's system tables where they are missing, reads the schema, and starts to listen for its
+    /// changes. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry. [`Error::Unusable`]: the URL or the database is not fit; stop.
+    pub async fn connect(config: Config) -> Result<Storage, Error> {
+        let connection =
+            pool::connection_config(&config.database_url, config.statement_timeout_ms)?;
+        let pool = pool::open(connection.clone(), config.max_connections)?;
+        let mut client = pool::acquire(&pool).await?;
+        let sender_id = system::introduce(&client).await?;
+        system::ensure(&mut client, &sender_id).await?;
+        let listener = Listener::open(&connection).await?;
+        let schema = schema::load(&client, &config.publication).await?;
+        drop(client);
+        let inner = Arc::new(Inner {
+            pool,
+            schema: watch::Sender::new(Arc::new(schema)),
+            reloading: tokio::sync::Mutex::default(),
+            publication: config.publication,
+            message_prefix: config.message_prefix,
+            sender_id: sender_id.clone(),
+            gone_columns: Mutex::default(),
+            listener: OnceLock::new(),
+        });
+        let task = tokio::spawn(listen::run(
+            listener,
+            Arc::downgrade(&inner),
+            connection,
+            sender_id,
+        ));
+        let _ = inner.listener.set(task.abort_handle());
+        Ok(Storage { inner })
+    }
+
+    /// The schema as this process knows it now. Other processes' changes arrive within moments.
+    pub fn schema(&self) -> Arc<Schema> {
+        self.inner.schema.borrow().clone()
+    }
+
+    /// The schema, and a wake-up whenever it was read again.
+    pub fn watch_schema(&self) -> watch::Receiver<Arc<Schema>> {
+        self.inner.schema.subscribe()
+    }
+
+    /// Reads the schema from the database.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry.
+    pub async fn reload_schema(&self) -> Result<Arc<Schema>, Error> {
+        self.inner.reload_after_change().await
+    }
+
+    /// Makes sure that a class exists and has these fields, and returns it as it then is.
+    ///
+    /// `captured`: also that its changes are published whole, if the publication exists. Without anything to do there
+    /// is no SQL. Fields named `ACL`, and `password` of `_User`, every class has.
+    ///
+    /// # Errors
+    /// [`Error::FieldType`]: a field has another type. [`Error::Refused`]: a name is not allowed, or is a table that is
+    /// no class. [`Error::Unavailable`]: retry; also when a long transaction holds the table.
+    pub async fn ensure_fields(
+        &self,
+        class: &str,
+        fields: &BTreeMap<String, FieldType>,
+        captured: bool,
+    ) -> Result<Arc<ClassSchema>, Error> {
+        let schema = self.schema();
+        let is_captured = !captured || !schema.has_publication() || schema.is_captured(class);
+        if let Some(known) = schema.class(class)
+            && missing(&known, fields)?.is_empty()
+            && is_captured
+        {
+            return Ok(known);
+        }
+        let mut client = pool::acquire(&self.inner.pool).await?;
+        let change = SchemaChange::begin(&mut client).await?;
+        change.ensure(class, fields).await?;
+        if captured {
+            change.capture(&self.inner.publication, class).await?;
+        }
+        change.commit(&self.inner.sender_id).await?;
+        drop(client);
+        self.reload_schema()
+            .await?
+            .class(class)
+            .ok_or(Error::StaleSchema)
+    }
+
+    /// Finds objects: REST JSON, with the access list as `_rperm` and `_wperm`.
+    ///
+    /// Fields that `query.read` does not ask for are left out where they are columns; what is inside an Object and
+    /// what is included is the caller's to shape. One round trip.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: a `$regex` that is none. [`Error::StaleSchema`]: take the class again and retry.
+    /// [`Error::Timeout`], [`Error::Unavailable`].
+    pub async fn find(
+        &self,
+        class: &ClassSchema,
+        query: &Query,
+        access: &Access,
+        secrets: Secrets,
+    ) -> Result<Vec<Object>, Error> {
+        if query.limit == Some(0) {
+            return Ok(Vec::new());
+        }
+        let (statement, columns) = query::select(&self.schema(), class, query, access, secrets);
+        let rows = self
+            .or_reload(pool::read(&self.inner.pool, &statement).await)
+            .await?;
+        rows.iter()
+            .map(|row| row::from_query(class, &columns, Some(&query.read), row))
+            .collect()
+    }
+
+    /// Counts objects, exactly. Errors as [`Storage::find`].
+    pub async fn count(
+        &self,
+        class: &ClassSchema,
+        filter: &Filter,
+        access: &Access,
+    ) -> Result<u64, Error> {
+        let statement = query::count(&self.schema(), class, filter, access);
+        let rows = self
+            .or_reload(pool::read(&self.inner.pool, &statement).await)
+            .await?;
+        let count: i64 = rows
+            .first()
+            .map_or(Ok(0), |row| row.try_get(0))
+            .map_err(|source| Error::Database { source })?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// The object of a row as logical replication sends it: column → text, `None` for NULL. Equal to what
+    /// [`Storage::find`] gives, without secrets; columns that are not in `row` are absent.
+    ///
+    /// Take the class from [`Storage::class_of_row`]: a row can be ahead of the schema.
+    ///
+    /// # Errors
+    /// [`Error::StaleSchema`]: a text is not of its field's type.
+    pub fn row_to_object(
+        &self,
+        class: &ClassSchema,
+        row: &BTreeMap<String, Option<String>>,
+    ) -> Result<Object, Error> {
+        row::from_texts(class, row)
+    }
+
+    /// The object of a row of a table that is no class: every column an attribute.
+    ///
+    /// Numbers, booleans, dates and JSON where the column's type is known to be so and nothing is lost, else texts.
+    pub fn plain_row_to_object(
+        &self,
+        schema: &str,
+        table: &str,
+        row: &BTreeMap<String, Option<String>>,
+    ) -> Object {
+        plain::to_object(self.schema().plain_table(schema, table), row)
+    }
+
+    /// The class that a captured row of the classes' schema belongs to; `None`: its table is no class.
+    ///
+    /// Reads the schema first when the row has a column, or comes from a table, that it does not know.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry.
+    pub async fn class_of_row(
+        &self,
+        table: &str,
+        row: &BTreeMap<String, Option<String>>,
+    ) -> Result<Option<Arc<ClassSchema>>, Error> {
+        let schema = self.schema();
+        let unknown = row.keys().find(|column| !schema.has_column(table, column));
+        let Some(column) = unknown.filter(|column| !self.inner.is_gone(table, column)) else {
+            return Ok(schema.class(table));
+        };
+        let schema = self.inner.reload().await?;
+        if !schema.has_column(table, column) {
+            self.inner.remember_gone(table, column);
+        }
+        Ok(schema.class(table))
+    }
+
+    /// Asks Postgres for a sign of life.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn ping(&self) -> Result<(), Error> {
+        let client = pool::acquire(&self.inner.pool).await?;
+        client.batch_execute("").await.map_err(Error::unavailable)
+    }
+
+    /// When a statement met a table that is not as the schema says, reads the schema before the caller tries again.
+    pub(crate) async fn or_reload<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::StaleSchema) = &result {
+            self.inner.pool.manager().statement_caches.clear();
+            self.reload_schema().await?;
+        }
+        result
+    }
+}
+
+impl Inner {
+    pub(crate) async fn reload(&self) -> Result<Arc<Schema>, Error> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let client = pool::acquire(&self.pool).await?;
+        let schema = Arc::new(schema::load(&client, &self.publication).await?);
+        self.schema.send_replace(schema.clone());
+        Ok(schema)
+    }
+
+    /// A column that was dropped may be back.
+    pub(crate) async fn reload_after_change(&self) -> Result<Arc<Schema>, Error> {
+        self.gone_columns().clear();
+        self.reload().await
+    }
+
+    fn is_gone(&self, table: &str, column: &str) -> bool {
+        self.gone_columns()
+            .contains(&(table.to_owned(), column.to_owned()))
+    }
+
+    fn remember_gone(&self, table: &str, column: &str) {
+        let mut gone = self.gone_columns();
+        if gone.len() >= MAX_GONE_COLUMNS {
+            gone.clear();
+        }
+        gone.insert((table.to_owned(), column.to_owned()));
+    }
+
+    fn gone_columns(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
+        self.gone_columns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(listener) = self.listener.get() {
+            listener.abort();
+        }
+    }
+}

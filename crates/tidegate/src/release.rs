@@ -1,0 +1,135 @@
+//! Loads the project's cloud code, and again when it changes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use notify::{RecursiveMode, Watcher};
+use tidegate_cloud_code::{CloudCode, Egress};
+use tidegate_event::{TriggerKind, TriggerSet};
+use tidegate_write_path::WritePath;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+/// How long a folder must be quiet before its code is loaded: editors write several files at once.
+const QUIET: Duration = Duration::from_millis(80);
+
+/// The code that this process serves, and whom to tell when it is another.
+pub struct Releases {
+    config: Config,
+    write_path: Arc<WritePath>,
+    triggers: watch::Sender<TriggerSet>,
+}
+
+impl Releases {
+    /// Loads the project for the first time.
+    ///
+    /// # Errors
+    /// A bundle that does not build, a `main.js` that throws: the message says where.
+    pub async fn load(config: &Config, write_path: &Arc<WritePath>) -> Result<Releases> {
+        let releases = Releases {
+            config: config.clone(),
+            write_path: Arc::clone(write_path),
+            triggers: watch::channel(TriggerSet::default()).0,
+        };
+        releases.reload().await?;
+        Ok(releases)
+    }
+
+    pub fn triggers(&self) -> watch::Receiver<TriggerSet> {
+        self.triggers.subscribe()
+    }
+
+    /// Bundles and loads the project as it is now, and serves it instead of what was served before.
+    pub async fn reload(&self) -> Result<()> {
+        let project = &self.config.project;
+        let bundle = tidegate_cloud_code::bundle(project)
+            .await
+            .with_context(|| format!("cannot bundle the cloud code of {}", project.display()))?;
+        if self.write_path.code().is_some_and(|code| code.id() == bundle.id) {
+            return Ok(());
+        }
+        let code = CloudCode::load(&self.code_config()?, bundle, self.write_path.host()).await?;
+        let manifest = code.manifest();
+        let (functions, triggers) = (manifest.functions.len(), code.triggers().iter().count());
+        tracing::info!(release = code.id(), functions, triggers, "loaded the cloud code");
+        warn_of_what_does_not_run(&code);
+        self.triggers.send_replace(code.triggers().clone());
+        if let Some(replaced) = self.write_path.replace_code(code) {
+            // Requests that still run on it end by themselves.
+            tokio::spawn(async move { replaced.close().await });
+        }
+        Ok(())
+    }
+
+    fn code_config(&self) -> Result<tidegate_cloud_code::Config> {
+        let config = &self.config;
+        Ok(tidegate_cloud_code::Config {
+            executable: std::env::current_exe().context("cannot find this executable")?,
+            isolates: config.isolates,
+            memory_limit_bytes: config.isolate_memory_bytes,
+            max_in_flight: config.isolate_in_flight,
+            egress: Egress { allow_private: config.egress_private, allow: config.egress_allow.clone() },
+            server_url: config.public_url(),
+            application_id: config.app_id.clone(),
+            javascript_key: config.javascript_key.as_ref().map(|key| key.expose().to_owned()),
+            ..tidegate_cloud_code::Config::default()
+        })
+    }
+
+    /// Loads the project again whenever a file of `cloud/` changes. Code that does not load is reported, and what was
+    /// served before is served on.
+    pub async fn watch(&self, shutdown: CancellationToken) -> Result<()> {
+        let (sender, mut changes) = mpsc::channel(1);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| changes_code(&event)) {
+                let _ = sender.try_send(());
+            }
+        })?;
+        let cloud = self.config.project.join("cloud");
+        if !cloud.is_dir() {
+            shutdown.cancelled().await;
+            return Ok(());
+        }
+        watcher.watch(&cloud, RecursiveMode::Recursive)?;
+        loop {
+            tokio::select! {
+                _ = changes.recv() => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+            while tokio::time::timeout(QUIET, changes.recv()).await.is_ok() {}
+            let begun = std::time::Instant::now();
+            match self.reload().await {
+                Ok(()) => tracing::info!(duration_ms = begun.elapsed().as_millis() as u64, "reloaded"),
+                Err(error) => tracing::error!("the changed code is not served: {error:#}"),
+            }
+        }
+    }
+
+    /// Ends the code's processes.
+    pub async fn close(&self) {
+        if let Some(code) = self.write_path.code() {
+            code.close().await;
+        }
+    }
+}
+
+fn changes_code(event: &notify::Event) -> bool {
+    let is_code = |path: &Path| !path.components().any(|part| part.as_os_str() == "node_modules");
+    !event.kind.is_access() && event.paths.iter().any(|path| is_code(path))
+}
+
+/// A handler that is accepted and never runs would be a lie by silence.
+fn warn_of_what_does_not_run(code: &CloudCode) {
+    use TriggerKind::{AfterDelete, AfterSave, BeforeDelete, BeforeSave};
+    let runs = [BeforeSave, AfterSave, BeforeDelete, AfterDelete];
+    for trigger in code.triggers().iter().filter(|trigger| !runs.contains(&trigger.kind)) {
+        tracing::warn!(%trigger, "this version of Tidegate does not run triggers of this kind");
+    }
+    for job in &code.manifest().jobs {
+        tracing::warn!(job, "this version of Tidegate does not run jobs");
+    }
+}

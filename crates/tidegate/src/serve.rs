@@ -1,0 +1,273 @@
+//! `tidegate serve`: wires the roles of one process together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tidegate_event::TriggerSet;
+use tidegate_event_log::EventLog;
+use tidegate_queue::Queue;
+use tidegate_storage::Storage;
+use tidegate_write_path::{Waiters, WritePath};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Role, ServeArguments, UnavailableError, UsageError};
+use crate::config::Config;
+use crate::release::Releases;
+use crate::{health, telemetry};
+
+pub fn main(arguments: ServeArguments) -> Result<()> {
+    let config = Config::load(&arguments.settings, arguments.project.as_deref())?;
+    telemetry::start_logging(&config)?;
+    run_to_end(async {
+        let shutdown = shutdown_on_signal()?;
+        Server::start(config, &arguments.roles, shutdown).await?.run_until_shutdown().await
+    })
+}
+
+/// Runs a command on a runtime of its own, and does not wait for what it left behind.
+pub fn run_to_end(command: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(command);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+/// How long what runs may go on after a shutdown was asked for.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Everything one process runs.
+pub struct Server {
+    roles: JoinSet<Result<()>>,
+    releases: Releases,
+    shutdown: CancellationToken,
+}
+
+/// What the roles share.
+struct Parts {
+    config: Config,
+    /// Unique among all processes and restarts.
+    process: String,
+    log: EventLog,
+    queue: Queue,
+    waiters: Arc<Waiters>,
+    write_path: Arc<WritePath>,
+    triggers: watch::Receiver<TriggerSet>,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    /// Connects, loads the cloud code, and starts the roles.
+    pub async fn start(config: Config, roles: &[Role], shutdown: CancellationToken) -> Result<Server> {
+        let listener = listen(&config, roles).await?;
+        let metrics = telemetry::start_metrics()?;
+        let process = process_name();
+        let storage = connect_storage(&config).await?;
+        let log = connect_log(&config).await?;
+        let queue = connect_queue(&config).await?;
+        let waiters = Arc::new(Waiters::default());
+        let write_path = WritePath::new(write_path_config(&config, &process), storage, Arc::clone(&waiters));
+        let releases = Releases::load(&config, &write_path).await?;
+        let triggers = releases.triggers();
+        let parts =
+            Parts { config, process, log, queue, waiters, write_path, triggers, shutdown: shutdown.clone() };
+        let mut running = JoinSet::new();
+        let readiness = health::watch(&parts.config, roles, parts.queue.clone(), shutdown.clone());
+        if let Some(listener) = listener {
+            let api = roles.contains(&Role::Proxy).then(|| parts.api());
+            let ops = tidegate_proxy::Ops { readiness, metrics };
+            let address = listener.local_addr()?;
+            let proxy = tidegate_proxy::run(listener, api, ops, shutdown.clone());
+            running.spawn(async move { proxy.await.context("the HTTP server ended") });
+            tracing::info!(%address, "listening");
+        }
+        parts.spawn_roles(&mut running, roles);
+        Ok(Server { roles: running, releases, shutdown })
+    }
+
+    pub fn releases(&self) -> &Releases {
+        &self.releases
+    }
+
+    /// Ends with the first role that fails, or when `shutdown` is asked for; the others then finish their work.
+    pub async fn run_until_shutdown(mut self) -> Result<()> {
+        let mut result = Ok(());
+        while let Some(ended) = self.roles.join_next().await {
+            let ended = ended.context("a role panicked").and_then(|ended| ended);
+            if let Err(error) = ended {
+                tracing::error!("{error:#}");
+                if result.is_ok() {
+                    result = Err(error);
+                }
+                self.shutdown.cancel();
+            }
+        }
+        self.releases.close().await;
+        result
+    }
+}
+
+impl Parts {
+    fn api(&self) -> tidegate_proxy::Api {
+        let config = &self.config;
+        tidegate_proxy::Api {
+            config: tidegate_proxy::Config {
+                mount: config.mount.clone(),
+                process: self.process.clone(),
+                keys: tidegate_proxy::Keys {
+                    application_id: config.app_id.clone(),
+                    master_key: config.master_key.clone(),
+                    rest_api_key: config.rest_api_key.clone(),
+                    javascript_key: config.javascript_key.clone(),
+                    client_key: config.client_key.clone(),
+                },
+                max_body_bytes: config.max_body_bytes,
+                wait_for_after_triggers: config.wait,
+            },
+            write_path: Arc::clone(&self.write_path),
+            waiters: Arc::clone(&self.waiters),
+            queue: self.queue.clone(),
+        }
+    }
+
+    fn spawn_roles(self, running: &mut JoinSet<Result<()>>, roles: &[Role]) {
+        let config = &self.config;
+        if roles.contains(&Role::Capture) {
+            let capture = tidegate_capture::Config {
+                database_url: config.database_url.expose().to_owned(),
+                slot: config.slot.clone(),
+                publication: config.publication.clone(),
+                standby_interval: Duration::from_secs(1),
+            };
+            let role = tidegate_capture::run(capture, self.log.clone(), self.triggers.clone(), self.shutdown.clone());
+            running.spawn(async move { role.await.context("capture stopped") });
+        }
+        if roles.contains(&Role::Dispatch) {
+            let dispatch = tidegate_dispatch::Config {
+                batch_max_events: 1_000,
+                max_queued: config.max_queued as u64,
+                settle_interval: Duration::from_secs(1),
+                standby_interval: Duration::from_secs(1),
+                keep_days: config.event_keep_days,
+            };
+            let role = tidegate_dispatch::run(
+                dispatch,
+                self.log.clone(),
+                self.queue.clone(),
+                self.triggers.clone(),
+                self.shutdown.clone(),
+            );
+            running.spawn(async move { role.await.context("dispatch stopped") });
+        }
+        if roles.contains(&Role::Worker) {
+            let worker = tidegate_worker::Config {
+                name: self.process.clone(),
+                concurrency: config.worker_concurrency,
+                max_buffered: config.worker_concurrency * 4,
+                lanes: config.lanes,
+                lane_lease: config.lane_lease,
+                trigger_timeout: config.trigger_timeout,
+                drain_timeout: DRAIN_TIMEOUT,
+                retry: tidegate_worker::RetryPolicy {
+                    max_attempts: config.trigger_attempts,
+                    initial_backoff: config.trigger_backoff,
+                    max_backoff: config.trigger_max_backoff,
+                },
+            };
+            let role = tidegate_worker::run(worker, self.log, self.queue, self.write_path, self.shutdown);
+            running.spawn(async move { role.await.context("the worker stopped") });
+        }
+    }
+}
+
+fn write_path_config(config: &Config, process: &str) -> tidegate_write_path::Config {
+    tidegate_write_path::Config {
+        mount: config.mount.clone(),
+        process: process.to_owned(),
+        function_timeout: config.function_timeout,
+        trigger_timeout: config.trigger_timeout,
+        wait_timeout: config.wait_timeout,
+        client_class_creation: config.client_class_creation,
+        custom_object_ids: config.custom_object_ids,
+        session_lifetime: config.session_lifetime,
+    }
+}
+
+/// None for a process that serves no API and was given no address.
+async fn listen(config: &Config, roles: &[Role]) -> Result<Option<TcpListener>> {
+    if !roles.contains(&Role::Proxy) && !config.listen_is_chosen {
+        return Ok(None);
+    }
+    match TcpListener::bind(config.listen).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(UsageError(format!(
+            "{} is in use by another program: end it, or choose another address with --listen",
+            config.listen
+        ))
+        .into()),
+        Err(error) => Err(error).with_context(|| format!("cannot listen on {}", config.listen)),
+    }
+}
+
+async fn connect_storage(config: &Config) -> Result<Storage> {
+    health::check_postgres(config).await?;
+    let storage = Storage::connect(tidegate_storage::Config {
+        database_url: config.database_url.expose().to_owned(),
+        max_connections: config.database_connections,
+        publication: config.publication.clone(),
+        statement_timeout_ms: 30_000,
+        message_prefix: tidegate_event::context::MESSAGE_PREFIX.to_owned(),
+    });
+    storage.await.context("cannot open the database")
+}
+
+async fn connect_log(config: &Config) -> Result<EventLog> {
+    let log = EventLog::connect(tidegate_event_log::Config {
+        database_url: config.database_url.expose().to_owned(),
+        max_connections: 8,
+    });
+    log.await.context("cannot open the event log")
+}
+
+async fn connect_queue(config: &Config) -> Result<Queue> {
+    let queue = Queue::connect(tidegate_queue::Config {
+        redis_url: config.redis_url.expose().to_owned(),
+        namespace: config.namespace.clone(),
+        lanes: config.lanes,
+        max_queued: config.max_queued * 2,
+    });
+    queue.await.map_err(|error| {
+        UnavailableError(format!("cannot reach Redis: {error}. Start it, or set REDIS_URL")).into()
+    })
+}
+
+fn process_name() -> String {
+    let host = nix::unistd::gethostname().map_or_else(|_| "host".into(), |name| name.to_string_lossy().into_owned());
+    format!("{host}-{}-{:08x}", std::process::id(), rand::random::<u32>())
+}
+
+/// The first SIGINT or SIGTERM asks for an end, the second is one.
+pub fn shutdown_on_signal() -> Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let shutdown = CancellationToken::new();
+    let token = shutdown.clone();
+    tokio::spawn(async move {
+        for asked in 1.. {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if asked > 1 {
+                std::process::exit(130);
+            }
+            tracing::info!("shutting down; once more ends at once");
+            token.cancel();
+        }
+    });
+    Ok(shutdown)
+}

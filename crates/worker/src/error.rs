@@ -1,0 +1,15 @@
+//! What stops a worker.
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the event log failed")]
+    Log {
+        #[from]
+        source: tidegate_event_log::Error,
+    },
+    #[error("the queue failed")]
+    Queue {
+        #[from]
+        source: tidegate_queue::Error,
+    },
+}

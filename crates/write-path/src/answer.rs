@@ -1,0 +1,44 @@
+//! What a request is answered with, before it is put into HTTP.
+
+use serde_json::{Value, json};
+
+/// The answer to one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+    /// Path of a created object, below the mount: `classes/Order/Ab12`.
+    pub location: Option<String>,
+    /// Whether the request's after-triggers had run when this was given.
+    pub waited: Waited,
+}
+
+/// How waiting for after-triggers ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waited {
+    /// There was nothing to wait for, or nobody wanted to.
+    #[default]
+    No,
+    /// Each after-trigger had its first attempt.
+    Done,
+    /// They will run; this answer did not wait any longer.
+    TimedOut,
+}
+
+impl Answer {
+    pub fn ok(body: Value) -> Answer {
+        Answer { status: 200, body, location: None, waited: Waited::No }
+    }
+
+    pub fn created(body: Value, location: String) -> Answer {
+        Answer { status: 201, body, location: Some(location), waited: Waited::No }
+    }
+
+    pub fn empty() -> Answer {
+        Answer::ok(json!({}))
+    }
+
+    pub fn with_waited(self, waited: Waited) -> Answer {
+        Answer { waited, ..self }
+    }
+}

@@ -1,0 +1,43 @@
+//! What a request can fail with, and the Parse error that says so.
+
+use tidegate_parse_protocol::{ErrorCode, ParseError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is at fault, or cloud code refused it: the client is told as it is.
+    #[error("{0}")]
+    Parse(#[from] ParseError),
+    /// The master key is needed for this route.
+    #[error("unauthorized: master key is required")]
+    MasterKeyRequired,
+    /// No such route.
+    #[error("cannot {method} {path}")]
+    UnknownRoute { method: String, path: String },
+    /// Postgres failed: the client is told little, the log all.
+    #[error("the database failed")]
+    Storage { source: tidegate_storage::Error },
+    /// This server is at fault.
+    #[error("{what}")]
+    Internal { what: String },
+}
+
+impl Error {
+    /// What a client, or cloud code, is told. Never more than it may know.
+    pub fn to_parse(&self) -> ParseError {
+        match self {
+            Error::Parse(error) => error.clone(),
+            Error::MasterKeyRequired => ParseError::new(ErrorCode::OPERATION_FORBIDDEN, self.to_string()),
+            Error::UnknownRoute { .. } => ParseError::new(ErrorCode::COMMAND_UNAVAILABLE, self.to_string()),
+            Error::Storage { source } => source.to_parse(),
+            Error::Internal { .. } => ParseError::new(ErrorCode::INTERNAL, "Internal server error."),
+        }
+    }
+}
+
+pub(crate) fn refuse(code: ErrorCode, message: impl Into<String>) -> Error {
+    Error::Parse(ParseError::new(code, message))
+}
+
+pub(crate) fn not_found() -> Error {
+    Error::Parse(ParseError::object_not_found())
+}

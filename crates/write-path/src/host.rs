@@ -1,0 +1,75 @@
+//! Cloud code's way in: what the Parse SDK inside an isolate asks of the server.
+
+use std::sync::{Arc, Weak};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+use tidegate_cloud_code::{Cause, Host, ParseErrorJson, RestAnswer, RestCall};
+use tidegate_event::Source;
+use tidegate_parse_protocol::{Credentials, Request, take_method_override};
+
+use crate::{Caller, Error, Wait, WritePath};
+
+/// Weak, because the write path owns the code that calls it.
+struct Door(Weak<WritePath>);
+
+impl WritePath {
+    /// What cloud code of this process calls.
+    pub fn host(self: &Arc<Self>) -> Arc<dyn Host> {
+        Arc::new(Door(Arc::downgrade(self)))
+    }
+
+    async fn answer_call(&self, cause: Arc<Cause>, call: RestCall) -> Result<RestAnswer, Error> {
+        let mut body = call.body;
+        let mut method = call.method;
+        if let Value::Object(body) = &mut body {
+            method = take_method_override(body).unwrap_or(method);
+            // Rights come from the call's own options; what a body claims beside them counts for nothing.
+            Credentials::take_from_body(body)?;
+        }
+        let path = call.path.strip_prefix(&self.config.mount).unwrap_or(&call.path);
+        let request = Request::parse(&method, path, &body)?;
+        let session = match (&call.session_token, call.use_master_key) {
+            (Some(token), false) => Some(self.session(token).await?),
+            _ => None,
+        };
+        let context = match call.context {
+            Some(Value::Object(context)) => context,
+            _ => Map::new(),
+        };
+        // An after-trigger that waited for after-triggers would hold its object's lane against itself.
+        let wait = match cause.source {
+            Source::Trigger | Source::Job | Source::Backfill => Wait::None,
+            Source::Api | Source::Sql => Wait::AfterTriggers,
+        };
+        let caller = Caller { master: call.use_master_key, session, cause, context, wait };
+        let answer = Box::pin(self.execute(&caller, request)).await?;
+        Ok(RestAnswer { status: answer.status, body: answer.body, headers: Vec::new() })
+    }
+}
+
+impl Host for Door {
+    fn call(
+        &self,
+        cause: &Arc<Cause>,
+        call: RestCall,
+    ) -> BoxFuture<'static, Result<RestAnswer, ParseErrorJson>> {
+        let write_path = self.0.upgrade();
+        let cause = Arc::clone(cause);
+        async move {
+            let Some(write_path) = write_path else {
+                return Err(ParseErrorJson { code: 1, message: "the server is shutting down".into() });
+            };
+            let answered = write_path.answer_call(cause, call).await;
+            answered.map_err(|error| {
+                if matches!(error, Error::Storage { .. } | Error::Internal { .. }) {
+                    tracing::error!(%error, "a call from cloud code failed");
+                }
+                let error = error.to_parse();
+                ParseErrorJson { code: error.code.0, message: error.message }
+            })
+        }
+        .boxed()
+    }
+}

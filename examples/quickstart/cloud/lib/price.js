@@ -1,0 +1,1 @@
+exports.priceOf = (item) => item.get("price") * item.get("quantity");

@@ -1,0 +1,15 @@
+//! System tests: the executable, driven as users drive it, on a real Postgres and a real Redis.
+//!
+//! `system` starts and ends servers; each other module is one thing that users rely on.
+
+mod code;
+mod faults;
+mod http;
+mod limits;
+mod quickstart;
+mod roles;
+mod sdk;
+mod sql;
+mod system;
+mod tidy;
+mod users;

@@ -1,1 +1,0 @@
-//! System tests: the server driven as users drive it, and the tidy test.

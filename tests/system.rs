@@ -1,0 +1,319 @@
+//! A whole Tidegate under test: a database, a Redis, a project, and one or more server processes.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tidegate_testkit::{Database, Postgres, Redis, TempDir};
+use tokio_postgres::Client;
+
+pub const APP_ID: &str = "test-app";
+pub const MASTER_KEY: &str = "test-master-key";
+
+/// How long anything that happens in the background may take before a test gives up. Not a bound that is asserted.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct System {
+    pub database: Database,
+    pub redis: Redis,
+    pub project: TempDir,
+    settings: Vec<(String, String)>,
+    servers: Vec<Server>,
+}
+
+/// One server process.
+pub struct Server {
+    child: Child,
+    pub url: Option<String>,
+    lines: Arc<Mutex<Vec<Value>>>,
+    arrivals: Receiver<()>,
+}
+
+impl System {
+    /// Everything in one process, with this as `cloud/main.js`.
+    pub async fn start(main_js: &str) -> System {
+        let mut system = System::prepare(main_js).await;
+        system.serve("proxy,capture,dispatch,worker");
+        system
+    }
+
+    /// A database, a Redis and a project, and no server yet.
+    pub async fn prepare(main_js: &str) -> System {
+        System::prepare_on(Postgres::shared(), main_js).await
+    }
+
+    pub async fn prepare_on(postgres: &Postgres, main_js: &str) -> System {
+        let project = TempDir::new("project");
+        std::fs::create_dir(project.path().join("cloud")).unwrap();
+        std::fs::write(project.path().join("cloud/main.js"), main_js).unwrap();
+        System {
+            database: postgres.create_database().await,
+            redis: Redis::start(),
+            project,
+            settings: Vec::new(),
+            servers: Vec::new(),
+        }
+    }
+
+    /// The project in `examples/`, as it stands in the repository.
+    pub async fn of_example(name: &str) -> System {
+        let mut system = System::prepare("").await;
+        let source = repository().join("examples").join(name).join("cloud");
+        let copied = Command::new("cp").arg("-r").arg(source).arg(system.project.path()).status().unwrap();
+        assert!(copied.success());
+        system.serve("proxy,capture,dispatch,worker");
+        system
+    }
+
+    /// A setting for every server that is started from now on.
+    pub fn set(&mut self, name: &str, value: impl ToString) -> &mut Self {
+        self.settings.push((format!("TIDEGATE_{}", name.to_uppercase()), value.to_string()));
+        self
+    }
+
+    /// Starts a process with these roles and waits until it works; returns its index.
+    pub fn serve(&mut self, roles: &str) -> usize {
+        let server = self.spawn(roles);
+        server.wait_for("this process is ready");
+        self.servers.push(server);
+        self.servers.len() - 1
+    }
+
+    /// Starts a process and does not wait.
+    pub fn spawn(&self, roles: &str) -> Server {
+        let mut command = tidegate();
+        command.arg("serve").arg("--role").arg(roles).arg("--project").arg(self.project.path());
+        command.env("DATABASE_URL", self.database.url()).env("REDIS_URL", self.redis.url());
+        command.env("TIDEGATE_LISTEN", "127.0.0.1:0").env("TIDEGATE_LOG_FORMAT", "json");
+        command.env("TIDEGATE_APP_ID", APP_ID).env("TIDEGATE_MASTER_KEY", MASTER_KEY);
+        command.env("TIDEGATE_ISOLATES", "2").env("TIDEGATE_EGRESS_PRIVATE", "true");
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        Server::spawn(command)
+    }
+
+    pub fn server(&mut self, index: usize) -> &mut Server {
+        &mut self.servers[index]
+    }
+
+    pub fn url(&self) -> String {
+        self.servers.iter().rev().find_map(|server| server.url.clone()).expect("a server listens")
+    }
+
+    /// A request with the application id alone.
+    pub async fn call(&self, method: Method, path: &str, body: Value) -> Reply {
+        self.request(method, path, body, &[]).await
+    }
+
+    pub async fn master(&self, method: Method, path: &str, body: Value) -> Reply {
+        self.request(method, path, body, &[("X-Parse-Master-Key", MASTER_KEY)]).await
+    }
+
+    pub async fn request(&self, method: Method, path: &str, body: Value, headers: &[(&str, &str)]) -> Reply {
+        let url = format!("{}/parse/{path}", self.url());
+        let mut request = reqwest::Client::new().request(method, url).header("X-Parse-Application-Id", APP_ID);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        Reply::of(request.send().await.expect("the server answers")).await
+    }
+
+    /// Calls a cloud function and returns its result.
+    pub async fn function(&self, name: &str, params: Value) -> Value {
+        let reply = self.call(Method::POST, &format!("functions/{name}"), params).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.body["result"].clone()
+    }
+
+    /// The objects of a class that match, read with the master key.
+    pub async fn find(&self, class: &str, conditions: Value) -> Vec<Value> {
+        let parameters = json!({"_method": "GET", "where": conditions, "limit": 100_000, "order": "createdAt"});
+        let reply = self.master(Method::POST, &format!("classes/{class}"), parameters).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.body["results"].as_array().expect("results").clone()
+    }
+
+    /// Waits until a class has at least `count` matching objects, and returns them.
+    pub async fn wait_for_objects(&self, class: &str, conditions: Value, count: usize) -> Vec<Value> {
+        let begun = Instant::now();
+        loop {
+            let found = self.find(class, conditions.clone()).await;
+            if found.len() >= count {
+                return found;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{} of {count} objects of {class}: {found:?}", found.len());
+            breathe().await;
+        }
+    }
+
+    pub async fn sql(&self) -> Client {
+        self.database.connect().await
+    }
+
+    /// Waits until a query that answers one boolean answers true.
+    pub async fn wait_for_sql(&self, query: &str) {
+        let begun = Instant::now();
+        loop {
+            // The server may be down for a moment: some tests kill it.
+            if let Ok((client, connection)) = tokio_postgres::connect(self.database.url(), tokio_postgres::NoTls).await {
+                tokio::spawn(connection);
+                if client.query_one(query, &[]).await.is_ok_and(|row| row.get(0)) {
+                    return;
+                }
+            }
+            assert!(begun.elapsed() < PATIENCE, "never true: {query}\n{}", self.logs());
+            breathe().await;
+        }
+    }
+
+    /// Waits until every event in the log has been dispatched and every delivery has its final outcome.
+    pub async fn wait_until_settled(&self) {
+        self.wait_for_sql(
+            "select settled_offset >= (select coalesce(max(log_offset), 0) from tidegate.capture)
+                and not exists (select from tidegate.outcome where status = 'retry') from tidegate.dispatch",
+        )
+        .await;
+    }
+
+    fn logs(&self) -> String {
+        self.servers.iter().map(Server::log).collect::<Vec<_>>().join("\n---\n")
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        // Servers first: nobody may hold the database when it is dropped.
+        self.servers.clear();
+    }
+}
+
+impl Server {
+    pub fn spawn(mut command: Command) -> Server {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (arrived, arrivals) = channel();
+        let collected = Arc::clone(&lines);
+        std::thread::spawn(move || collect(output, &collected, &arrived));
+        Server { child, url: None, lines, arrivals }
+    }
+
+    /// Waits for a line of the log that says this, and returns it.
+    pub fn wait_for(&mut self, message: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            if let Some(line) = self.line(message) {
+                self.url = self.line("listening").map(|line| format!("http://{}", line["address"].as_str().unwrap()));
+                return line;
+            }
+            let left = PATIENCE.checked_sub(begun.elapsed());
+            let arrived = left.map(|left| self.arrivals.recv_timeout(left));
+            let over = !matches!(arrived, Some(Ok(()))) && self.line(message).is_none();
+            assert!(!over, "never said: {message}\n{}", self.log());
+        }
+    }
+
+    pub fn line(&self, message: &str) -> Option<Value> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().find(|line| line["message"].as_str().is_some_and(|text| text.contains(message))).cloned()
+    }
+
+    pub fn log(&self) -> String {
+        self.lines.lock().unwrap().iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and its exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let status = Command::new("kill").arg(self.pid().to_string()).status().unwrap();
+        assert!(status.success());
+        self.child.wait().unwrap().code()
+    }
+
+    /// Waits for it to end by itself.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(output: impl BufRead, lines: &Mutex<Vec<Value>>, arrived: &Sender<()>) {
+    for line in output.lines().map_while(Result::ok) {
+        let line = serde_json::from_str(&line).unwrap_or_else(|_| json!({"message": line}));
+        lines.lock().unwrap().push(line);
+        let _ = arrived.send(());
+    }
+}
+
+/// What the server answered.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+}
+
+impl Reply {
+    async fn of(response: reqwest::Response) -> Reply {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.expect("a whole body");
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Reply { status, headers, body }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Fails unless the answer is this Parse error.
+    #[track_caller]
+    pub fn expect_error(&self, status: u16, code: u16) -> &str {
+        assert_eq!((self.status, self.body["code"].as_u64()), (status, Some(u64::from(code))), "{}", self.body);
+        self.body["error"].as_str().expect("an error says what is wrong")
+    }
+}
+
+/// The executable under test, without what a developer's shell sets.
+pub fn tidegate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    for (name, _) in std::env::vars() {
+        if ["TIDEGATE_", "PARSE_SERVER_", "DATABASE_URL", "REDIS_URL", "PG"].iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// The pause between two looks at something that has no event to wait for.
+pub async fn breathe() {
+    tokio::time::sleep(Duration::from_millis(15)).await;
+}
