@@ -69,14 +69,3 @@ impl From<tokio_postgres::Error> for Error {
         Error::Postgres { source }
     }
 }
-
-/// An error with its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
-}

@@ -14,6 +14,7 @@ mod translate;
 use std::time::Duration;
 
 use tidegate_event::TriggerSet;
+use tidegate_event::report::chain;
 use tidegate_event_log::EventLog;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +58,7 @@ pub async fn run(
                 }
                 Directive::Retry { after } => {
                     standing_by = false;
-                    tracing::warn!(error = %error::chain(&error), "capture was interrupted; trying again");
+                    tracing::warn!(error = chain(&error), "capture was interrupted; trying again");
                     pause(after, &shutdown).await;
                 }
             }

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidegate_event::TriggerSet;
+use tidegate_event::report::chain;
 use tokio::sync::watch;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Error, error, slot};
+use crate::{Config, Error, slot};
 
 /// How often to look for tables that came into being by themselves, by a migration for example.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
@@ -26,7 +27,7 @@ pub(crate) async fn keep(
             sync(&client, &config.publication, &wanted).await
         };
         if let Err(error) = synced.await {
-            tracing::warn!(error = %error::chain(&error), "cannot bring the publication in step; trying again");
+            tracing::warn!(error = chain(&error), "cannot bring the publication in step; trying again");
         }
         tokio::select! {
             () = tokio::time::sleep(SYNC_INTERVAL) => {}

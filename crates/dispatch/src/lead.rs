@@ -30,7 +30,8 @@ pub(crate) async fn lead(
     let mut dispatch = Dispatch::resume(log, queue, leadership).await?;
     tracing::info!(log.offset = dispatch.cursor, "leading dispatch");
     while !shutdown.is_cancelled() {
-        let queued = dispatch.queue_next_batch(config, &triggers.borrow().clone()).await?;
+        let triggers = triggers.borrow().clone();
+        let queued = dispatch.queue_next_batch(config, &triggers).await?;
         dispatch.settle_when_due().await?;
         if queued == 0 {
             let at_most = dispatch.idle_time(config);

@@ -12,6 +12,7 @@ mod settle;
 use std::time::Duration;
 
 use tidegate_event::TriggerSet;
+use tidegate_event::report::chain;
 use tidegate_event_log::EventLog;
 use tidegate_queue::Queue;
 use tokio::sync::watch;
@@ -50,7 +51,7 @@ pub async fn run(
         let wait = match led {
             Ok(()) => config.standby_interval,
             Err(error) if error.is_transient() => {
-                tracing::warn!(error = %error::chain(&error), "dispatch was interrupted; trying again");
+                tracing::warn!(error = chain(&error), "dispatch was interrupted; trying again");
                 Duration::from_millis(500)
             }
             Err(error) => return Err(error),

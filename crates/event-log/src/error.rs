@@ -28,11 +28,15 @@ impl Error {
     }
 }
 
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
 impl From<tokio_postgres::Error> for Error {
     fn from(source: tokio_postgres::Error) -> Self {
         // Classes 08 connection, 53 resources, 57 operator intervention, 40 rollback: the server may recover.
         let transient = match source.code() {
-            None => true,
+            None => source.is_closed() || is_io(&source),
             Some(state) => ["08", "53", "57", "40"].contains(&&state.code()[..2]),
         };
         if transient {

@@ -31,12 +31,12 @@ with alive as (
 ), gone as (
     delete from tidegate.worker where expires_at < clock_timestamp() and name <> $1
 ), share as (
-    select ceil($3::float8 / count(*))::integer as lanes
+    select ceil($3::integer / count(*)::float8)::integer as lanes
       from (select name from tidegate.worker where expires_at >= clock_timestamp()
             union select $1) as worker
 ), wanted as (
     select lane.lane from tidegate.lane, share
-     where lane.lane < $3 and (lane.owner = $1 or lane.owner is null or lane.expires_at < clock_timestamp())
+     where lane.lane < $3::integer and (lane.owner = $1 or lane.owner is null or lane.expires_at < clock_timestamp())
      order by (lane.owner = $1 and lane.expires_at >= clock_timestamp()) desc nulls last, lane.lane
      limit (select lanes from share)
        for update of lane skip locked

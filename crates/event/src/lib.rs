@@ -11,6 +11,7 @@
 //! - [`change`]: the event itself and its stored form.
 //! - [`trigger`]: which handlers exist, and which of them an event matches.
 //! - [`delivery`]: one event for one trigger, as it travels through the queue.
+//! - [`report`]: how an error is written into a log line.
 //!
 //! Not here: I/O of any kind, Parse JSON (`parse-protocol`), Postgres's wire format (`postgres-replication`).
 
@@ -19,6 +20,7 @@ pub mod context;
 pub mod delivery;
 pub mod id;
 pub mod lsn;
+pub mod report;
 pub mod trigger;
 
 pub use change::{ChangeEvent, Column, Operation, Row};

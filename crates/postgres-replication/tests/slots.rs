@@ -101,7 +101,9 @@ async fn a_busy_slot_names_its_holder_and_is_free_after_close() {
 
     holder.close().await.unwrap();
     drop(fixture.start().await);
-    fixture.wait_until("not exists (select from pg_stat_replication where application_name = current_database())").await;
+    fixture
+        .wait_until(&format!("not exists (select {OURS})"))
+        .await;
 }
 
 #[tokio::test]

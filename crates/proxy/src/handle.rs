@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use metrics::histogram;
 use tidegate_cloud_code::Cause;
 use tidegate_event::Source;
+use tidegate_event::report::chain;
 use tidegate_parse_protocol::{Credentials, Secret};
 use tidegate_write_path::{Caller, Wait};
 use tracing::Instrument;
@@ -137,8 +138,7 @@ fn public_url(parts: &Parts, mount: &str) -> String {
 /// Logs what is this server's fault, once, with its cause; the client is told less.
 fn refuse(refusal: Refusal) -> Response {
     if let Refusal::Request(error @ (tidegate_write_path::Error::Storage { .. } | tidegate_write_path::Error::Internal { .. })) = &refusal {
-        let cause = std::error::Error::source(error).map(ToString::to_string);
-        tracing::error!(%error, cause, "a request failed");
+        tracing::error!(error = chain(error), "a request failed");
     }
     refusal.into_response()
 }

@@ -52,10 +52,18 @@ async fn remove(queue: &Queue, intake: &Intake, batch: &[Acknowledgement]) {
     }
 }
 
-async fn remove_once(queue: &Queue, live: &Live, lanes: &BTreeMap<LaneKey, Vec<String>>) -> RedisResult<()> {
+async fn remove_once(
+    queue: &Queue,
+    live: &Live,
+    lanes: &BTreeMap<LaneKey, Vec<String>>,
+) -> RedisResult<()> {
     let mut pipeline = redis::pipe();
     for ((generation, lane), ids) in lanes {
-        pipeline.cmd("XDEL").arg(queue.keys().lane(*generation, *lane)).arg(ids).ignore();
+        pipeline
+            .cmd("XDEL")
+            .arg(queue.keys().lane(*generation, *lane))
+            .arg(ids)
+            .ignore();
     }
     queue.link().query(live, &pipeline).await
 }
@@ -98,7 +106,10 @@ mod tests {
             ended(Some(2), 1, 14),
         ];
         let lanes = by_lane(&batch, Some(2));
-        let expected = [((2, 0), vec!["12-0".into()]), ((2, 1), vec!["10-0".into(), "14-0".into()])];
+        let expected = [
+            ((2, 0), vec!["12-0".into()]),
+            ((2, 1), vec!["10-0".into(), "14-0".into()]),
+        ];
         assert_eq!(lanes, BTreeMap::from(expected));
         assert!(by_lane(&batch, None).is_empty());
     }

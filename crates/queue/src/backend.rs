@@ -45,7 +45,11 @@ impl Backend for LaneBackend {
     type Task = Task<Taken>;
     type Error = Infallible;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
@@ -57,7 +61,11 @@ impl Backend for LaneBackend {
         self.intake.poll_take(cx).map(|taken| Some(Ok(task(taken))))
     }
 
-    fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+    fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Result<(), Infallible>> {
         let intake = self.intake.clone();
         let closing = self.closing.get_or_insert_with(|| flush(intake).boxed());
         closing.poll_unpin(cx).map(Ok)
@@ -84,11 +92,18 @@ fn task(taken: Taken) -> Task<Taken> {
     let delivery = &taken.received.delivery;
     // Unique among what runs: an entry runs in one place at a time.
     let id = format!("{}-{}", delivery.log_offset, delivery.position);
-    TaskBuilder::new(taken).task_id(TaskId::from_string(id)).build()
+    TaskBuilder::new(taken)
+        .task_id(TaskId::from_string(id))
+        .build()
 }
 
 async fn flush(intake: Arc<Intake>) {
-    if tokio::time::timeout(FLUSH_LIMIT, intake.all_flushed()).await.is_err() {
-        tracing::warn!("redis does not take the last acknowledgements; those deliveries are repeated");
+    if tokio::time::timeout(FLUSH_LIMIT, intake.all_flushed())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "redis does not take the last acknowledgements; those deliveries are repeated"
+        );
     }
 }

@@ -71,8 +71,20 @@ mod tests {
             assert!(check(&bad).is_err(), "{namespace:?}");
         }
         for lanes in [0, 1025] {
-            assert!(check(&Config { lanes, ..good.clone() }).is_err());
+            assert!(
+                check(&Config {
+                    lanes,
+                    ..good.clone()
+                })
+                .is_err()
+            );
         }
-        assert!(check(&Config { max_queued: 0, ..good }).is_err());
+        assert!(
+            check(&Config {
+                max_queued: 0,
+                ..good
+            })
+            .is_err()
+        );
     }
 }

@@ -97,14 +97,25 @@ impl Queue {
     /// # Errors
     /// [`Error::GenerationLost`]: Redis has this generation from before a restart, or a newer one. Unless another process
     /// is the dispatcher now, open one above `found`. [`Error::Unavailable`]: retry with the same number.
-    pub async fn open_generation(&self, generation: u64, repeats_through: u64) -> Result<(), Error> {
+    pub async fn open_generation(
+        &self,
+        generation: u64,
+        repeats_through: u64,
+    ) -> Result<(), Error> {
         let live = self.link().live().await?;
         let script = Script::new(OPEN);
         let mut call = script.key(self.keys().marker());
-        call.arg(generation).arg(self.lanes()).arg(&*live.run_id).arg(repeats_through);
+        call.arg(generation)
+            .arg(self.lanes())
+            .arg(&*live.run_id)
+            .arg(repeats_through);
         let answer = call.invoke_async(&mut live.connection()).await;
         confirm_marker(generation, self.link().judge(&live, answer)?)?;
-        tracing::info!(queue.generation = generation, repeats_through, "queue generation opened");
+        tracing::info!(
+            queue.generation = generation,
+            repeats_through,
+            "queue generation opened"
+        );
         if let Err(error) = self.remove_older_lanes(&live, generation).await {
             tracing::warn!(%error, "lanes of older generations stay in redis until the next one is opened");
         }
@@ -123,9 +134,14 @@ impl Queue {
         for _ in 0..MAX_SCAN_STEPS {
             let mut pipeline = redis::pipe();
             let scan = pipeline.cmd("SCAN").arg(cursor);
-            scan.arg("MATCH").arg(self.keys().every_lane()).arg("COUNT").arg(SCAN_COUNT);
-            let ((next, found),): ((u64, Vec<String>),) = self.link().query(live, &pipeline).await?;
-            self.remove_lanes(live, older(found, generation, self)).await?;
+            scan.arg("MATCH")
+                .arg(self.keys().every_lane())
+                .arg("COUNT")
+                .arg(SCAN_COUNT);
+            let ((next, found),): ((u64, Vec<String>),) =
+                self.link().query(live, &pipeline).await?;
+            self.remove_lanes(live, older(found, generation, self))
+                .await?;
             if next == 0 {
                 return Ok(());
             }
@@ -157,7 +173,9 @@ fn older(keys: Vec<String>, generation: u64, queue: &Queue) -> Vec<String> {
 pub(crate) fn confirm_marker(expected: u64, answer: Value) -> Result<(), Error> {
     let found = match answer {
         Value::Int(1) => return Ok(()),
-        Value::BulkString(text) => std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()),
+        Value::BulkString(text) => std::str::from_utf8(&text)
+            .ok()
+            .and_then(|text| text.parse().ok()),
         _ => None,
     };
     Err(Error::GenerationLost { expected, found })

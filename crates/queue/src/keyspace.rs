@@ -76,7 +76,12 @@ mod tests {
     fn a_lane_is_known_by_its_key() {
         let keys = Keyspace::new("app:x");
         assert_eq!(keys.parse_lane(&keys.lane(7, 63)), Some((7, 63)));
-        for foreign in ["app:x:generation", "app:lane:7:1", "app:x:lane:7", "app:x:lane:a:1"] {
+        for foreign in [
+            "app:x:generation",
+            "app:lane:7:1",
+            "app:x:lane:7",
+            "app:x:lane:a:1",
+        ] {
             assert_eq!(keys.parse_lane(foreign), None, "{foreign}");
         }
     }

@@ -69,7 +69,9 @@ impl Keeper {
     /// Renews once. Answers how long to wait before the next time.
     async fn renew(&mut self) -> Duration {
         let asked = Instant::now();
-        let limit = self.holds_until.unwrap_or(asked + self.leases.lease_duration());
+        let limit = self
+            .holds_until
+            .unwrap_or(asked + self.leases.lease_duration());
         match tokio::time::timeout_at(limit.into(), self.leases.renew()).await {
             Ok(Ok(lanes)) => {
                 let until = asked + self.leases.lease_duration();
@@ -120,7 +122,9 @@ impl Keeper {
         }
         match tokio::time::timeout(RELEASE_LIMIT, self.leases.release(&lanes)).await {
             Ok(Ok(())) => tracing::debug!(lanes = lanes.len(), "lanes released"),
-            Ok(Err(error)) => tracing::warn!(%error, "lanes were not released, their leases run out"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "lanes were not released, their leases run out")
+            }
             Err(_) => tracing::warn!("the release of lanes takes too long, their leases run out"),
         }
     }

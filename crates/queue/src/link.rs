@@ -135,7 +135,11 @@ impl Link {
 
     /// Drops `live` and pauses: for a caller that is going to try the same again, whatever the error.
     pub(crate) fn back_off(&self, live: &Live, error: &RedisError) {
-        let is_current = self.state().live.as_ref().is_some_and(|current| current.serial == live.serial);
+        let is_current = self
+            .state()
+            .live
+            .as_ref()
+            .is_some_and(|current| current.serial == live.serial);
         if is_current {
             self.pause(error);
         }
@@ -144,7 +148,11 @@ impl Link {
     /// Drops `live` without a pause: it is sound, but its owner no longer waits for the answer it owes.
     pub(crate) fn forget(&self, live: &Live) {
         let mut state = self.state();
-        if state.live.as_ref().is_some_and(|current| current.serial == live.serial) {
+        if state
+            .live
+            .as_ref()
+            .is_some_and(|current| current.serial == live.serial)
+        {
             state.live = None;
         }
     }
@@ -205,7 +213,9 @@ async fn dial(
     client: &redis::Client,
     config: &AsyncConnectionConfig,
 ) -> RedisResult<(MultiplexedConnection, String)> {
-    let mut connection = client.get_multiplexed_async_connection_with_config(config).await?;
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(config)
+        .await?;
     let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
     let field = |name| info_field(&info, name);
     if field("role") == Some("slave") {
@@ -216,7 +226,10 @@ async fn dial(
     }
     let policy = field("maxmemory_policy").unwrap_or("noeviction");
     if policy != "noeviction" {
-        tracing::warn!(policy, "redis may evict queued deliveries; set maxmemory-policy noeviction");
+        tracing::warn!(
+            policy,
+            "redis may evict queued deliveries; set maxmemory-policy noeviction"
+        );
     }
     let run_id = field("run_id").unwrap_or_default().to_owned();
     Ok((connection, run_id))
@@ -224,7 +237,8 @@ async fn dial(
 
 /// A field of what INFO answers: lines of `name:value`.
 fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    info.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 fn refusal(why: &'static str) -> RedisError {
@@ -262,6 +276,9 @@ mod tests {
     fn a_bad_url_is_refused_without_showing_its_password() {
         let error = Link::new("http://:hunter2@localhost/", Duration::ZERO).unwrap_err();
         let text = format!("{error} {error:?}");
-        assert!(matches!(error, Error::Config { .. }) && !text.contains("hunter2"), "{text}");
+        assert!(
+            matches!(error, Error::Config { .. }) && !text.contains("hunter2"),
+            "{text}"
+        );
     }
 }

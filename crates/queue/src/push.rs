@@ -78,14 +78,20 @@ impl Queue {
         }
         let _pushing = self.pushing().lock().await;
         let live = self.link().live().await?;
-        self.make_sure_of_room(&live, generation, deliveries.len() as u64).await?;
+        self.make_sure_of_room(&live, generation, deliveries.len() as u64)
+            .await?;
         for batch in batches(deliveries) {
             self.push_batch(&live, generation, batch).await?;
         }
         Ok(())
     }
 
-    async fn make_sure_of_room(&self, live: &Live, generation: u64, wanted: u64) -> Result<(), Error> {
+    async fn make_sure_of_room(
+        &self,
+        live: &Live,
+        generation: u64,
+        wanted: u64,
+    ) -> Result<(), Error> {
         if self.take_headroom(generation, wanted) {
             return Ok(());
         }
@@ -94,7 +100,10 @@ impl Queue {
         if queued > 0 && queued + wanted > max_queued {
             return Err(Error::Full { queued, max_queued });
         }
-        *self.headroom().lock().unwrap_or_else(PoisonError::into_inner) = Headroom {
+        *self
+            .headroom()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Headroom {
             generation,
             left: max_queued.saturating_sub(queued + wanted),
         };
@@ -102,11 +111,19 @@ impl Queue {
     }
 
     fn take_headroom(&self, generation: u64, wanted: u64) -> bool {
-        let mut headroom = self.headroom().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut headroom = self
+            .headroom()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         headroom.take(generation, wanted)
     }
 
-    async fn push_batch(&self, live: &Live, generation: u64, batch: &[Delivery]) -> Result<(), Error> {
+    async fn push_batch(
+        &self,
+        live: &Live,
+        generation: u64,
+        batch: &[Delivery],
+    ) -> Result<(), Error> {
         let script = Script::new(PUSH);
         let mut call = script.key(self.keys().marker());
         call.arg(generation).arg(self.lanes()).arg(&*live.run_id);
@@ -115,7 +132,10 @@ impl Queue {
                 false => ORDERED_KEY_FIELD,
                 true => UNORDERED_KEY_FIELD,
             };
-            call.key(self.keys().lane(generation, lane_of(&delivery.order_key, self.lanes())));
+            call.key(
+                self.keys()
+                    .lane(generation, lane_of(&delivery.order_key, self.lanes())),
+            );
             call.arg(delivery.id().to_string()).arg(key_field);
             call.arg(&delivery.order_key).arg(&delivery.payload[..]);
         }
@@ -168,13 +188,19 @@ mod tests {
     fn batches_are_bounded_in_number_and_bytes_and_never_empty() {
         assert_eq!(sizes(&[]), [0usize; 0]);
         assert_eq!(sizes(&[10; MAX_BATCH + 1]), [MAX_BATCH, 1]);
-        assert_eq!(sizes(&[MAX_BATCH_BYTES / 2, MAX_BATCH_BYTES / 2, 1]), [2, 1]);
+        assert_eq!(
+            sizes(&[MAX_BATCH_BYTES / 2, MAX_BATCH_BYTES / 2, 1]),
+            [2, 1]
+        );
         assert_eq!(sizes(&[2 * MAX_BATCH_BYTES, 2 * MAX_BATCH_BYTES]), [1, 1]);
     }
 
     #[test]
     fn headroom_is_of_one_generation_and_used_up() {
-        let mut headroom = Headroom { generation: 2, left: 3 };
+        let mut headroom = Headroom {
+            generation: 2,
+            left: 3,
+        };
         assert!(!headroom.take(1, 1));
         assert!(headroom.take(2, 2));
         assert!(!headroom.take(2, 2));

@@ -31,7 +31,9 @@ impl Queue {
     /// # Errors
     /// [`Error::Config`]: fix the config. [`Error::Unavailable`]: Redis does not answer, or is a replica.
     pub async fn connect(config: Config) -> Result<Queue, Error> {
-        config::check(&config).map_err(|reason| Error::Config { reason: reason.into() })?;
+        config::check(&config).map_err(|reason| Error::Config {
+            reason: reason.into(),
+        })?;
         let link = Link::new(&config.redis_url, Duration::ZERO)?;
         link.live().await?;
         let inner = Inner {
@@ -41,7 +43,9 @@ impl Queue {
             headroom: Mutex::default(),
             pushing: tokio::sync::Mutex::new(()),
         };
-        Ok(Queue { inner: Arc::new(inner) })
+        Ok(Queue {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Unacknowledged deliveries over all lanes of the generation that holds; 0 if none does.
@@ -61,7 +65,9 @@ impl Queue {
     pub(crate) async fn queued_in(&self, live: &Live, generation: u64) -> Result<u64, Error> {
         let mut pipeline = redis::pipe();
         for index in 0..self.lanes() {
-            pipeline.cmd("XLEN").arg(self.keys().lane(generation, index));
+            pipeline
+                .cmd("XLEN")
+                .arg(self.keys().lane(generation, index));
         }
         let lengths: Vec<u64> = self.link().query(live, &pipeline).await?;
         Ok(lengths.iter().sum())

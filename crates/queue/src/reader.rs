@@ -82,7 +82,8 @@ impl Reader {
 
     /// Reads once.
     async fn round(&mut self, live: &Live, leased: &[Lane]) -> RedisResult<()> {
-        self.cursors.retain(|lane, cursor| self.intake.is_active(*lane, cursor.epoch));
+        self.cursors
+            .retain(|lane, cursor| self.intake.is_active(*lane, cursor.epoch));
         let room = tokio::select! {
             room = self.intake.room() => room,
             () = tokio::time::sleep(IDLE) => 0,
@@ -94,7 +95,10 @@ impl Reader {
         let (marker, answers) = self.read(live, &reads).await?;
         let generation = marker.map(|marker| marker.generation);
         if generation != self.intake.generation() {
-            tracing::info!(queue.generation = generation, "the queue changed its generation");
+            tracing::info!(
+                queue.generation = generation,
+                "the queue changed its generation"
+            );
             self.intake.change_generation(generation);
             self.cursors.clear();
         } else {
@@ -136,16 +140,22 @@ impl Reader {
     fn accept(&mut self, reads: &[Read], answers: Vec<Value>) {
         for (read, answer) in reads.iter().zip(answers) {
             for lane in &read.lanes {
-                self.cursors.entry(*lane).and_modify(|cursor| cursor.is_behind = false);
+                self.cursors
+                    .entry(*lane)
+                    .and_modify(|cursor| cursor.is_behind = false);
             }
             for (key, entries) in reply::streams(answer) {
                 let lane = self.queue.keys().parse_lane(&key).map(|(_, lane)| lane);
-                let Some((lane, cursor)) = lane.and_then(|lane| Some((lane, self.cursors.get_mut(&lane)?)))
+                let Some((lane, cursor)) =
+                    lane.and_then(|lane| Some((lane, self.cursors.get_mut(&lane)?)))
                 else {
                     continue;
                 };
                 cursor.is_behind = entries.len() >= read.count;
-                cursor.after = entries.last().and_then(reply::entry_id).unwrap_or(cursor.after);
+                cursor.after = entries
+                    .last()
+                    .and_then(reply::entry_id)
+                    .unwrap_or(cursor.after);
                 self.intake.offer(lane, cursor.epoch, deliveries(entries));
             }
         }
@@ -162,7 +172,13 @@ impl Reader {
         let mut pipeline = redis::pipe();
         for lane in &new {
             let key = self.queue.keys().lane(marker.generation, lane.index);
-            pipeline.cmd("XREVRANGE").arg(key).arg("+").arg("-").arg("COUNT").arg(1);
+            pipeline
+                .cmd("XREVRANGE")
+                .arg(key)
+                .arg("+")
+                .arg("-")
+                .arg("COUNT")
+                .arg(1);
         }
         let answers: Vec<Value> = self.link.query(live, &pipeline).await?;
         for (lane, answer) in new.into_iter().zip(answers) {
@@ -187,7 +203,10 @@ fn deliveries(entries: Vec<Value>) -> Vec<Delivery> {
         let id = reply::entry_id(&entry);
         match reply::delivery(entry) {
             Some(delivery) => deliveries.push(delivery),
-            None => tracing::error!(?id, "a lane holds an entry that is no delivery; it is left there"),
+            None => tracing::error!(
+                ?id,
+                "a lane holds an entry that is no delivery; it is left there"
+            ),
         }
     }
     deliveries
@@ -208,7 +227,8 @@ fn plan(cursors: &BTreeMap<u16, Cursor>, room: usize) -> Vec<Read> {
     if room == 0 {
         return Vec::new();
     }
-    let (behind, level): (Vec<_>, Vec<_>) = cursors.iter().partition(|(_, cursor)| cursor.is_behind);
+    let (behind, level): (Vec<_>, Vec<_>) =
+        cursors.iter().partition(|(_, cursor)| cursor.is_behind);
     let share = |lanes: Vec<(&u16, &Cursor)>, room: usize, may_block| Read {
         count: (room / lanes.len().max(1)).clamp(1, MAX_PER_LANE),
         lanes: lanes.into_iter().map(|(lane, _)| *lane).collect(),
@@ -216,8 +236,14 @@ fn plan(cursors: &BTreeMap<u16, Cursor>, room: usize) -> Vec<Read> {
     };
     let is_level = behind.is_empty();
     let for_level = if is_level { room } else { room / 4 };
-    let reads = [share(behind, room - room / 4, false), share(level, for_level, is_level)];
-    reads.into_iter().filter(|read| !read.lanes.is_empty()).collect()
+    let reads = [
+        share(behind, room - room / 4, false),
+        share(level, for_level, is_level),
+    ];
+    reads
+        .into_iter()
+        .filter(|read| !read.lanes.is_empty())
+        .collect()
 }
 
 #[cfg(test)]
@@ -230,7 +256,9 @@ mod tests {
             after: EntryId::ZERO,
             is_behind,
         };
-        (0..).zip(behind.iter().map(|is_behind| cursor(*is_behind))).collect()
+        (0..)
+            .zip(behind.iter().map(|is_behind| cursor(*is_behind)))
+            .collect()
     }
 
     fn read(lanes: &[u16], count: usize, may_block: bool) -> Read {
@@ -243,8 +271,14 @@ mod tests {
 
     #[test]
     fn only_a_read_of_lanes_without_backlog_waits() {
-        assert_eq!(plan(&cursors(&[false, false]), 100), [read(&[0, 1], 50, true)]);
-        assert_eq!(plan(&cursors(&[true, true]), 100), [read(&[0, 1], 37, false)]);
+        assert_eq!(
+            plan(&cursors(&[false, false]), 100),
+            [read(&[0, 1], 50, true)]
+        );
+        assert_eq!(
+            plan(&cursors(&[true, true]), 100),
+            [read(&[0, 1], 37, false)]
+        );
         assert_eq!(
             plan(&cursors(&[false, true, false]), 100),
             [read(&[1], 75, false), read(&[0, 2], 12, false)]
@@ -254,7 +288,10 @@ mod tests {
     #[test]
     fn a_read_is_never_empty_nor_huge() {
         assert_eq!(plan(&cursors(&[false; 3]), 1), [read(&[0, 1, 2], 1, true)]);
-        assert_eq!(plan(&cursors(&[false]), 1_000_000), [read(&[0], MAX_PER_LANE, true)]);
+        assert_eq!(
+            plan(&cursors(&[false]), 1_000_000),
+            [read(&[0], MAX_PER_LANE, true)]
+        );
         assert_eq!(plan(&cursors(&[true]), 0), []);
         assert_eq!(plan(&cursors(&[]), 100), []);
     }

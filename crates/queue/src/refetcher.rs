@@ -55,7 +55,11 @@ async fn fetch(queue: &Queue, intake: &Intake, fetches: &[Fetch]) {
     }
 }
 
-async fn ask(queue: &Queue, live: &crate::link::Live, fetches: &[Fetch]) -> RedisResult<Vec<Value>> {
+async fn ask(
+    queue: &Queue,
+    live: &crate::link::Live,
+    fetches: &[Fetch],
+) -> RedisResult<Vec<Value>> {
     let mut pipeline = redis::pipe();
     for fetch in fetches {
         let key = queue.keys().lane(fetch.generation, fetch.slot.lane);

@@ -26,7 +26,11 @@ impl Queue {
         let live = self.link().live().await?;
         let mut pipeline = redis::pipe();
         for (reply_to, payload) in notices {
-            pipeline.cmd("PUBLISH").arg(self.keys().reply(reply_to)).arg(payload).ignore();
+            pipeline
+                .cmd("PUBLISH")
+                .arg(self.keys().reply(reply_to))
+                .arg(payload)
+                .ignore();
         }
         Ok(self.link().query(&live, &pipeline).await?)
     }
@@ -46,15 +50,18 @@ impl Queue {
     }
 }
 
-async fn subscribe(client: &redis::Client, channel: &str) -> redis::RedisResult<redis::aio::PubSub> {
+async fn subscribe(
+    client: &redis::Client,
+    channel: &str,
+) -> redis::RedisResult<redis::aio::PubSub> {
     let subscribing = async {
         let mut subscription = client.get_async_pubsub().await?;
         subscription.subscribe(channel).await?;
         Ok(subscription)
     };
-    tokio::time::timeout(link::RESPONSE_TIMEOUT, subscribing).await.unwrap_or_else(|_| {
-        Err((redis::ErrorKind::Io, "redis does not answer SUBSCRIBE").into())
-    })
+    tokio::time::timeout(link::RESPONSE_TIMEOUT, subscribing)
+        .await
+        .unwrap_or_else(|_| Err((redis::ErrorKind::Io, "redis does not answer SUBSCRIBE").into()))
 }
 
 async fn listen(

@@ -95,7 +95,11 @@ mod tests {
         assert_eq!((ordered.log_offset, ordered.position), (7, 2));
         assert_eq!((&*ordered.order_key, ordered.unordered), ("Order:a", false));
         assert_eq!(&ordered.payload[..], b"{}");
-        assert!(delivery(entry("7-3", &["u", "Order:a", "p", ""])).unwrap().unordered);
+        assert!(
+            delivery(entry("7-3", &["u", "Order:a", "p", ""]))
+                .unwrap()
+                .unordered
+        );
     }
 
     #[test]
@@ -117,7 +121,10 @@ mod tests {
     #[test]
     fn streams_come_with_their_keys() {
         let stream = |key, entries| Value::Array(vec![string(key), Value::Array(entries)]);
-        let answer = Value::Array(vec![stream("a", vec![entry("1-0", &[])]), stream("b", vec![])]);
+        let answer = Value::Array(vec![
+            stream("a", vec![entry("1-0", &[])]),
+            stream("b", vec![]),
+        ]);
         let read = streams(answer);
         assert_eq!(read.len(), 2);
         assert_eq!((&*read[0].0, read[0].1.len()), ("a", 1));

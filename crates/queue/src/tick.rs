@@ -72,7 +72,9 @@ struct Interval {
 
 impl Schedule<Utc> for Interval {
     fn next_tick(&mut self, _: &Utc) -> Option<Tick<Utc>> {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         // Rounded up, because a tick that is already past when apalis-cron looks at the clock ends its worker.
         Some(Tick::new(since_epoch.as_secs() + 1 + self.seconds))
     }
@@ -125,7 +127,9 @@ where
         };
         match AbortOnDrop(tokio::spawn((self.handler)())).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, name, "maintenance failed, the next tick tries again"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, name, "maintenance failed, the next tick tries again")
+            }
             Err(error) => tracing::error!(%error, name, "maintenance did not end well"),
         }
     }

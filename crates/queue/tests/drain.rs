@@ -21,10 +21,10 @@ async fn what_runs_ends_and_is_acknowledged_and_nothing_more_begins() {
         move |received| {
             let (record, started, ends) = (record.clone(), started.clone(), ends.clone());
             async move {
-                record.begin(&received);
+                let begun = record.begin(&received).unwrap();
                 started.add_permits(1);
                 ends.acquire().await.unwrap().forget();
-                record.finish(&received);
+                begun.finish();
                 Verdict::Done
             }
             .boxed()
@@ -32,8 +32,11 @@ async fn what_runs_ends_and_is_acknowledged_and_nothing_more_begins() {
     };
     let mut consumer = Consumer::start(&queue, grants.join(1), handler);
     queue.push(1, &stage::deliveries(100, 100)).await.unwrap();
-    stage::must(started.acquire_many(16)).await.unwrap().forget();
-    consumer.shut_down();
+    stage::must(started.acquire_many(16))
+        .await
+        .unwrap()
+        .forget();
+    consumer.shut_down().await;
     ends.add_permits(100);
     consumer.drained().await;
     assert_eq!(record.count(), 16);
@@ -62,7 +65,7 @@ async fn a_handler_that_does_not_end_is_dropped_and_its_lane_kept_until_the_leas
     });
     queue.push(1, &[stage::delivery(1, "a")]).await.unwrap();
     stage::must(started.acquire()).await.unwrap().forget();
-    consumer.shut_down();
+    consumer.shut_down().await;
     consumer.drained().await;
     assert_eq!(queue.queued().await.unwrap(), 1);
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tidegate_queue::Verdict;
+use tidegate_queue::{ConsumerConfig, Verdict};
 use tidegate_testkit::Redis;
 use tokio::sync::Semaphore;
 
@@ -21,7 +21,8 @@ async fn consumers_that_come_and_go_keep_order_and_lose_nothing() {
     record.wait_for(500).await;
     let second = Consumer::start(&queue, grants.join(2), stage::recording(&record));
     queue.push(1, &deliveries[3000..6000]).await.unwrap();
-    stage::eventually(|| async { (grants.held_by(2) == usize::from(LANES) / 2).then_some(()) }).await;
+    stage::eventually(|| async { (grants.held_by(2) == usize::from(LANES) / 2).then_some(()) })
+        .await;
     queue.push(1, &deliveries[6000..7000]).await.unwrap();
     first.stop().await;
     grants.expire(1);
@@ -44,6 +45,7 @@ async fn what_a_killed_consumer_had_is_run_by_the_next() {
     let first = Consumer::start(&queue, grants.join(1), stage::recording(&record));
     record.wait_for(700).await;
     first.kill().await;
+    record.at_rest().await;
     grants.expire(1);
     let second = Consumer::start(&queue, grants.join(2), stage::recording(&record));
     record.wait_for(3000).await;
@@ -64,26 +66,38 @@ async fn a_lane_is_released_only_when_nothing_of_it_runs() {
         move |received| {
             let (record, started, ends) = (record.clone(), started.clone(), ends.clone());
             async move {
-                assert!(record.begin(&received));
+                let begun = record.begin(&received).unwrap();
                 started.add_permits(1);
                 ends.acquire().await.unwrap().forget();
-                record.finish(&received);
+                begun.finish();
                 Verdict::Done
             }
             .boxed()
         }
     };
-    let first = Consumer::start(&queue, grants.join(1), held);
-    // Eight keys, so that several lanes are at work; nothing ends.
-    queue.push(1, &stage::deliveries(16, 8)).await.unwrap();
-    stage::must(started.acquire_many(8)).await.unwrap().forget();
+    let config = ConsumerConfig {
+        worker_name: "wide".into(),
+        concurrency: 64,
+        max_buffered: 64,
+        drain_timeout: Duration::from_secs(30),
+    };
+    let first = Consumer::start_with(&queue, config, grants.join(1), held);
+    // So many keys that every lane has something running; nothing ends.
+    queue.push(1, &stage::deliveries(128, 64)).await.unwrap();
+    stage::must(started.acquire_many(64))
+        .await
+        .unwrap()
+        .forget();
     let second = Consumer::start(&queue, grants.join(2), stage::recording(&record));
-    stage::eventually(|| async { (grants.released() > 0 || grants.held_by(2) > 0).then_some(()) }).await;
-    assert_eq!(record.count(), 0, "lanes that were released have nothing queued or running");
-    ends.add_permits(16);
-    record.wait_for(16).await;
+    let both_renewed = |times| (1..=2).all(|member| grants.renewals(member) >= times);
+    let times = grants.renewals(1) + 5;
+    stage::eventually(|| async { both_renewed(times).then_some(()) }).await;
+    assert_eq!((grants.held_by(2), record.count()), (0, 0));
+    ends.add_permits(128);
+    record.wait_for(128).await;
     record.assert_order();
-    stage::eventually(|| async { (grants.held_by(2) == 4).then_some(()) }).await;
+    stage::eventually(|| async { (grants.held_by(2) == usize::from(LANES) / 2).then_some(()) })
+        .await;
     first.stop().await;
     second.stop().await;
 }
@@ -93,7 +107,9 @@ async fn without_leases_nothing_is_run_and_with_them_again_everything() {
     let redis = Redis::start();
     let queue = stage::open(redis.url()).await;
     let (record, grants) = (Record::new(), Grants::default());
-    let member = grants.join(1).with_lease_duration(Duration::from_millis(300));
+    let member = grants
+        .join(1)
+        .with_lease_duration(Duration::from_millis(300));
     let consumer = Consumer::start(&queue, member, stage::recording(&record));
     queue.push(1, &stage::deliveries(10, 3)).await.unwrap();
     record.wait_for(10).await;
@@ -104,7 +120,10 @@ async fn without_leases_nothing_is_run_and_with_them_again_everything() {
         log_offset += 1;
         let (queue, record) = (&queue, &record);
         async move {
-            queue.push(1, &[stage::delivery(log_offset, "probe")]).await.unwrap();
+            queue
+                .push(1, &[stage::delivery(log_offset, "probe")])
+                .await
+                .unwrap();
             let pending = record.count() < log_offset as usize - 1;
             pending.then_some(())
         }

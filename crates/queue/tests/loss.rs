@@ -9,8 +9,11 @@ use crate::stage::{self, Consumer, Grants, Record};
 async fn requeue(queue: &Queue, generation: u64, deliveries: &[Delivery], record: &Record) {
     let end_of_log = deliveries.last().map_or(0, |last| last.log_offset);
     stage::eventually(|| async { queue.open_generation(generation, end_of_log).await.ok() }).await;
-    let pending: Vec<Delivery> =
-        deliveries.iter().filter(|delivery| !record.is_done(delivery.log_offset)).cloned().collect();
+    let pending: Vec<Delivery> = deliveries
+        .iter()
+        .filter(|delivery| !record.is_done(delivery.log_offset))
+        .cloned()
+        .collect();
     queue.push(generation, &pending).await.unwrap();
 }
 
@@ -28,7 +31,10 @@ async fn flushall_costs_delay_but_no_delivery() {
     let deliveries = stage::deliveries(6000, 53);
     for round in 0..3u64 {
         let pushed = &deliveries[..(2000 * (round as usize + 1))];
-        queue.push(round + 1, &pushed[2000 * round as usize..]).await.unwrap();
+        queue
+            .push(round + 1, &pushed[2000 * round as usize..])
+            .await
+            .unwrap();
         record.wait_for(2000 * round as usize + 700).await;
         redis.flushall();
         assert_eq!(queue.generation().await.unwrap(), None);
@@ -49,7 +55,8 @@ async fn a_restarted_redis_is_a_lost_generation() {
     for (redis, expected_found) in [(Redis::start(), None), (Redis::durable(), Some(1))] {
         let queue = stage::open(redis.url()).await;
         let record = Record::new();
-        let consumer = Consumer::start(&queue, Grants::default().join(1), stage::recording(&record));
+        let consumer =
+            Consumer::start(&queue, Grants::default().join(1), stage::recording(&record));
         let deliveries = stage::deliveries(3000, 53);
         queue.push(1, &deliveries).await.unwrap();
         record.wait_for(500).await;
@@ -106,7 +113,11 @@ async fn a_generation_never_goes_back_and_takes_the_older_lanes_away() {
     assert_eq!(queue.queued().await.unwrap(), 0);
     let client = redis::Client::open(redis.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
     assert_eq!(keys, ["test:generation"]);
 
     let error = queue.push(1, &stage::deliveries(1, 1)).await.unwrap_err();
@@ -125,7 +136,10 @@ async fn another_number_of_lanes_is_another_generation() {
     };
     let wider = Queue::connect(config).await.unwrap();
     assert_eq!(wider.generation().await.unwrap(), None);
-    assert!(is_lost(&wider.push(1, &stage::deliveries(1, 1)).await.unwrap_err(), Some(1)));
+    assert!(is_lost(
+        &wider.push(1, &stage::deliveries(1, 1)).await.unwrap_err(),
+        Some(1)
+    ));
     wider.open_generation(2, 0).await.unwrap();
     assert_eq!(queue.generation().await.unwrap(), None);
 }
@@ -138,11 +152,18 @@ async fn a_redis_out_of_memory_or_demoted_is_unavailable() {
     let client = redis::Client::open(redis.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let mut tell = async |command: &[&str]| {
-        let _: () = redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.unwrap();
+        let _: () = redis::cmd(command[0])
+            .arg(&command[1..])
+            .query_async(&mut connection)
+            .await
+            .unwrap();
     };
     let deliveries = stage::deliveries(300, 10);
     tell(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    assert!(matches!(queue.push(1, &deliveries).await, Err(Error::Unavailable { .. })));
+    assert!(matches!(
+        queue.push(1, &deliveries).await,
+        Err(Error::Unavailable { .. })
+    ));
     tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
     queue.push(1, &deliveries).await.unwrap();
 
@@ -150,7 +171,10 @@ async fn a_redis_out_of_memory_or_demoted_is_unavailable() {
     tell(&["REPLICAOF", "127.0.0.1", &port]).await;
     let late = [stage::delivery(301, "late")];
     for _ in 0..2 {
-        assert!(matches!(queue.push(1, &late).await, Err(Error::Unavailable { .. })));
+        assert!(matches!(
+            queue.push(1, &late).await,
+            Err(Error::Unavailable { .. })
+        ));
     }
     tell(&["REPLICAOF", "NO", "ONE"]).await;
     stage::eventually(|| async { queue.push(1, &late).await.ok() }).await;

@@ -43,8 +43,14 @@ async fn what_was_pushed_is_what_is_run() {
     });
     let received = stage::must(receiver.recv()).await.unwrap();
     assert_eq!(received.delivery, pushed);
-    assert!(received.maybe_repeated, "it was there before the lane was taken");
-    assert_eq!((received.retry, received.lane.index < stage::LANES), (0, true));
+    assert!(
+        received.maybe_repeated,
+        "it was there before the lane was taken"
+    );
+    assert_eq!(
+        (received.retry, received.lane.index < stage::LANES),
+        (0, true)
+    );
     assert!(received.lane.fence > 0);
     queue.push(1, &[stage::delivery(43, "b")]).await.unwrap();
     assert!(!stage::must(receiver.recv()).await.unwrap().maybe_repeated);
@@ -93,17 +99,19 @@ async fn a_hot_key_does_not_hold_up_its_lane() {
                 if received.delivery.order_key == "hot" {
                     gate.acquire().await.unwrap().forget();
                 }
-                record.begin(&received);
-                record.finish(&received);
+                record.begin(&received).unwrap().finish();
                 Verdict::Done
             }
             .boxed()
         }
     });
-    let hot: Vec<Delivery> = (1..=2000).map(|log_offset| stage::delivery(log_offset, "hot")).collect();
+    let hot: Vec<Delivery> = (1..=2000)
+        .map(|log_offset| stage::delivery(log_offset, "hot"))
+        .collect();
     queue.push(1, &hot).await.unwrap();
-    let others: Vec<Delivery> =
-        (2001..=2200).map(|log_offset| stage::delivery(log_offset, &log_offset.to_string())).collect();
+    let others: Vec<Delivery> = (2001..=2200)
+        .map(|log_offset| stage::delivery(log_offset, &log_offset.to_string()))
+        .collect();
     queue.push(1, &others).await.unwrap();
     record.wait_for(200).await;
     assert_eq!(record.order_of("hot"), [0; 0]);
@@ -132,11 +140,12 @@ async fn concurrency_is_used_and_kept() {
         move |received| {
             let (running, record) = (running.clone(), record.clone());
             async move {
-                let permit = running.try_acquire_owned().expect("no more than three run at once");
+                let permit = running
+                    .try_acquire_owned()
+                    .expect("no more than three run at once");
                 tokio::task::yield_now().await;
                 drop(permit);
-                record.begin(&received);
-                record.finish(&received);
+                record.begin(&received).unwrap().finish();
                 Verdict::Done
             }
             .boxed()

@@ -52,7 +52,13 @@ async fn a_full_queue_takes_nothing_until_there_is_room() {
     queue.push(1, &deliveries[60..100]).await.unwrap();
     let error = queue.push(1, &deliveries[100..]).await.unwrap_err();
     assert!(
-        matches!(error, Error::Full { queued: 100, max_queued: 100 }) && error.is_transient(),
+        matches!(
+            error,
+            Error::Full {
+                queued: 100,
+                max_queued: 100
+            }
+        ) && error.is_transient(),
         "{error:?}"
     );
     assert_eq!(queue.queued().await.unwrap(), 100);
@@ -112,9 +118,15 @@ async fn a_config_that_cannot_work_is_refused() {
     };
     let url = stage::config("http://localhost");
     for config in [lanes, url] {
-        assert!(matches!(Queue::connect(config).await, Err(Error::Config { .. })));
+        assert!(matches!(
+            Queue::connect(config).await,
+            Err(Error::Config { .. })
+        ));
     }
     let port = tidegate_testkit::free_port();
     let nobody = stage::config(&format!("redis://127.0.0.1:{port}/"));
-    assert!(matches!(Queue::connect(nobody).await, Err(Error::Unavailable { .. })));
+    assert!(matches!(
+        Queue::connect(nobody).await,
+        Err(Error::Unavailable { .. })
+    ));
 }

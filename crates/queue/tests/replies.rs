@@ -13,7 +13,11 @@ async fn notices_reach_the_one_who_listens_in_order() {
     let redis = Redis::start();
     let queue = stage::open(redis.url()).await;
     let mut replies = queue.replies("proxy-1").await.unwrap();
-    let notices = [notice("proxy-1", "one"), notice("proxy-2", "two"), notice("proxy-1", "three")];
+    let notices = [
+        notice("proxy-1", "one"),
+        notice("proxy-2", "two"),
+        notice("proxy-1", "three"),
+    ];
     queue.publish_outcomes(&notices).await.unwrap();
     for expected in ["one", "three"] {
         assert_eq!(stage::must(replies.recv()).await.as_deref(), Some(expected));
@@ -30,7 +34,9 @@ async fn a_subscription_survives_a_restart_of_redis() {
         let heard = replies.try_recv().ok();
         let queue = &queue;
         async move {
-            let _ = queue.publish_outcomes(&[notice("proxy-1", "still there")]).await;
+            let _ = queue
+                .publish_outcomes(&[notice("proxy-1", "still there")])
+                .await;
             heard
         }
     })
@@ -48,8 +54,11 @@ async fn nobody_listens_any_more_when_the_receiver_is_dropped() {
     stage::eventually(|| {
         let mut connection = connection.clone();
         async move {
-            let channels: Vec<String> =
-                redis::cmd("PUBSUB").arg("CHANNELS").query_async(&mut connection).await.unwrap();
+            let channels: Vec<String> = redis::cmd("PUBSUB")
+                .arg("CHANNELS")
+                .query_async(&mut connection)
+                .await
+                .unwrap();
             channels.is_empty().then_some(())
         }
     })

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use tidegate_queue::{
-    BoxError, Config, ConsumerConfig, Delivery, Error, Lane, LaneLeases, Queue, Received, Verdict, consume,
+    BoxError, Config, ConsumerConfig, Delivery, Error, Lane, LaneLeases, Queue, Received, Verdict,
+    consume,
 };
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -46,12 +47,16 @@ pub fn delivery(log_offset: u64, order_key: &str) -> Delivery {
 
 /// Deliveries from 1, over keys in turn.
 pub fn deliveries(count: u64, keys: u64) -> Vec<Delivery> {
-    (1..=count).map(|log_offset| delivery(log_offset, &format!("key {}", log_offset % keys))).collect()
+    (1..=count)
+        .map(|log_offset| delivery(log_offset, &format!("key {}", log_offset % keys)))
+        .collect()
 }
 
 /// Waits for what must come.
 pub async fn must<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("it takes far too long")
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .expect("it takes far too long")
 }
 
 /// Asks until the answer is there.
@@ -82,6 +87,12 @@ struct Outcomes {
     running: BTreeMap<String, u64>,
 }
 
+/// A handler under way. Dropped, it has ended, with an outcome or without.
+pub struct Begun {
+    record: Record,
+    delivery: Delivery,
+}
+
 impl Record {
     pub fn new() -> Record {
         Record {
@@ -90,32 +101,30 @@ impl Record {
         }
     }
 
-    /// A handler's beginning. False: it has been done before, which is fine only if the queue warned.
-    pub fn begin(&self, received: &Received) -> bool {
+    /// A handler's beginning. None: it has been done before, which is fine only if the queue warned.
+    pub fn begin(&self, received: &Received) -> Option<Begun> {
         let delivery = &received.delivery;
         let mut state = self.state.lock().unwrap();
         if state.done.contains(&delivery.log_offset) {
-            assert!(received.maybe_repeated, "repeated without warning: {delivery:?}");
-            return false;
+            assert!(
+                received.maybe_repeated,
+                "repeated without warning: {delivery:?}"
+            );
+            return None;
         }
-        let other = state.running.insert(delivery.order_key.clone(), delivery.log_offset);
+        let other = state
+            .running
+            .insert(delivery.order_key.clone(), delivery.log_offset);
         assert_eq!(other, None, "runs beside {delivery:?}");
-        true
+        Some(Begun {
+            record: self.clone(),
+            delivery: delivery.clone(),
+        })
     }
 
-    /// A handler's end without an outcome.
-    pub fn fail(&self, received: &Received) {
-        self.state.lock().unwrap().running.remove(&received.delivery.order_key);
-    }
-
-    /// A handler's end: its outcome is recorded.
-    pub fn finish(&self, received: &Received) {
-        let delivery = &received.delivery;
-        let mut state = self.state.lock().unwrap();
-        state.running.remove(&delivery.order_key);
-        state.order.entry(delivery.order_key.clone()).or_default().push(delivery.log_offset);
-        state.done.insert(delivery.log_offset);
-        self.done.send_replace(state.done.len());
+    /// Waits until no handler is under way.
+    pub async fn at_rest(&self) {
+        eventually(|| async { self.state.lock().unwrap().running.is_empty().then_some(()) }).await;
     }
 
     pub async fn wait_for(&self, count: usize) {
@@ -132,7 +141,13 @@ impl Record {
     }
 
     pub fn order_of(&self, key: &str) -> Vec<u64> {
-        self.state.lock().unwrap().order.get(key).cloned().unwrap_or_default()
+        self.state
+            .lock()
+            .unwrap()
+            .order
+            .get(key)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Every key's deliveries were done in order.
@@ -143,17 +158,44 @@ impl Record {
     }
 }
 
+impl Begun {
+    /// The outcome is recorded.
+    pub fn finish(self) {
+        let mut state = self.record.state.lock().unwrap();
+        let order = state
+            .order
+            .entry(self.delivery.order_key.clone())
+            .or_default();
+        order.push(self.delivery.log_offset);
+        state.done.insert(self.delivery.log_offset);
+        self.record.done.send_replace(state.done.len());
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.record
+            .state
+            .lock()
+            .unwrap()
+            .running
+            .remove(&self.delivery.order_key);
+    }
+}
+
 /// Records every delivery as done, yielding in between so that handlers interleave.
-pub fn recording(record: &Record) -> impl Fn(Received) -> BoxFuture<'static, Verdict> + Clone + Send + Sync + 'static {
+pub fn recording(
+    record: &Record,
+) -> impl Fn(Received) -> BoxFuture<'static, Verdict> + Clone + Send + Sync + 'static {
     let record = record.clone();
     move |received| {
         let record = record.clone();
         async move {
-            if record.begin(&received) {
+            if let Some(begun) = record.begin(&received) {
                 for _ in 0..received.delivery.log_offset % 4 {
                     tokio::task::yield_now().await;
                 }
-                record.finish(&received);
+                begun.finish();
             }
             Verdict::Done
         }
@@ -175,7 +217,7 @@ struct Granted {
     lanes: BTreeMap<u16, (usize, u64)>,
     last_fence: u64,
     down: bool,
-    released: usize,
+    renewals: BTreeMap<usize, usize>,
 }
 
 impl Grants {
@@ -201,11 +243,24 @@ impl Grants {
     }
 
     pub fn held_by(&self, member: usize) -> usize {
-        self.state.lock().unwrap().lanes.values().filter(|(owner, _)| *owner == member).count()
+        self.state
+            .lock()
+            .unwrap()
+            .lanes
+            .values()
+            .filter(|(owner, _)| *owner == member)
+            .count()
     }
 
-    pub fn released(&self) -> usize {
-        self.state.lock().unwrap().released
+    /// How often a member has renewed.
+    pub fn renewals(&self, member: usize) -> usize {
+        self.state
+            .lock()
+            .unwrap()
+            .renewals
+            .get(&member)
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -214,9 +269,15 @@ impl Granted {
         if self.down {
             return Err("postgres is down".into());
         }
-        let rank = self.members.iter().position(|other| *other == member).ok_or("no member")?;
-        let due: Vec<u16> =
-            (0..LANES).filter(|lane| usize::from(*lane) % self.members.len() == rank).collect();
+        *self.renewals.entry(member).or_default() += 1;
+        let rank = self
+            .members
+            .iter()
+            .position(|other| *other == member)
+            .ok_or("no member")?;
+        let due: Vec<u16> = (0..LANES)
+            .filter(|lane| usize::from(*lane) % self.members.len() == rank)
+            .collect();
         for lane in &due {
             if !self.lanes.contains_key(lane) {
                 self.last_fence += 1;
@@ -237,7 +298,6 @@ impl Granted {
         for lane in lanes {
             if self.lanes.get(&lane.index) == Some(&(member, lane.fence)) {
                 self.lanes.remove(&lane.index);
-                self.released += 1;
             }
         }
     }
@@ -266,7 +326,11 @@ impl LaneLeases for Member {
 
     fn release<'a>(&'a self, lanes: &'a [Lane]) -> BoxFuture<'a, Result<(), BoxError>> {
         async {
-            self.grants.state.lock().unwrap().release(self.member, lanes);
+            self.grants
+                .state
+                .lock()
+                .unwrap()
+                .release(self.member, lanes);
             Ok(())
         }
         .boxed()
@@ -284,6 +348,7 @@ impl LaneLeases for Member {
 /// A consumer under way.
 pub struct Consumer {
     stop: Option<oneshot::Sender<()>>,
+    noticed: oneshot::Receiver<()>,
     consuming: JoinHandle<Result<(), Error>>,
 }
 
@@ -311,22 +376,26 @@ impl Consumer {
         H: Fn(Received) -> BoxFuture<'static, Verdict> + Clone + Send + Sync + 'static,
     {
         let (stop, stopped) = oneshot::channel::<()>();
+        let (notice, noticed) = oneshot::channel();
         let shutdown = async {
             // Dropping the sender is no order to stop: `kill` must not drain.
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;
             }
+            notice.send(()).unwrap();
         };
         let consuming = tokio::spawn(consume(queue.clone(), config, leases, handler, shutdown));
         Consumer {
             stop: Some(stop),
+            noticed,
             consuming,
         }
     }
 
-    /// Tells it to shut down.
-    pub fn shut_down(&mut self) {
+    /// Tells it to shut down, and waits until it has heard.
+    pub async fn shut_down(&mut self) {
         self.stop.take().expect("it is told once").send(()).unwrap();
+        must(&mut self.noticed).await.unwrap();
     }
 
     /// Waits until it has drained.
@@ -335,7 +404,7 @@ impl Consumer {
     }
 
     pub async fn stop(mut self) {
-        self.shut_down();
+        self.shut_down().await;
         self.drained().await;
     }
 

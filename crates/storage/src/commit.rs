@@ -78,24 +78,18 @@ impl Storage {
         let transaction = OpenTransaction {
             client: Some(pool::acquire(&self.inner.pool).await?),
         };
-        let rows = transaction.run(&statements).await?;
-        let mut committed = Committed {
-            xid: 0,
-            rows: Vec::with_capacity(writes.len()),
-        };
-        for (index, ((write, (_, columns)), rows)) in
-            writes.iter().zip(&statements).zip(&rows).enumerate()
-        {
-            let Some(row) = rows.first() else {
-                transaction.finish("ROLLBACK", Phase::BeforeCommit).await?;
-                return Err(Error::NoRow { index });
-            };
-            let (object, xid) = written(write, columns, row)?;
-            committed.xid = xid;
-            committed.rows.push(Some(object));
+        let rows = transaction.run(&statements).await;
+        match rows.and_then(|rows| all_written(writes, &statements, &rows)) {
+            Ok(committed) => {
+                transaction.finish("COMMIT", Phase::Commit).await?;
+                Ok(committed)
+            }
+            Err(error) => {
+                // If this fails too the connection is closed, which rolls back as well.
+                let _ = transaction.finish("ROLLBACK", Phase::BeforeCommit).await;
+                Err(error)
+            }
         }
-        transaction.finish("COMMIT", Phase::Commit).await?;
-        Ok(committed)
     }
 }
 
@@ -164,6 +158,26 @@ impl Drop for OpenTransaction {
             drop(Client::take(client));
         }
     }
+}
+
+fn all_written(
+    writes: &[Write],
+    statements: &[(Statement, Vec<Column<'_>>)],
+    rows: &[Vec<Row>],
+) -> Result<Committed, Error> {
+    let mut committed = Committed {
+        xid: 0,
+        rows: Vec::with_capacity(writes.len()),
+    };
+    for (index, ((write, (_, columns)), rows)) in
+        writes.iter().zip(statements).zip(rows).enumerate()
+    {
+        let row = rows.first().ok_or(Error::NoRow { index })?;
+        let (object, xid) = written(write, columns, row)?;
+        committed.xid = xid;
+        committed.rows.push(Some(object));
+    }
+    Ok(committed)
 }
 
 /// The object that a write's row shows, and the transaction's id behind it.

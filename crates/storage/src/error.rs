@@ -27,7 +27,7 @@ pub enum Error {
         constraint: Option<String>,
     },
     /// A check, foreign key or trigger that the database's owner made refuses the write.
-    #[error("constraint {} refuses the write", constraint.as_deref().unwrap_or("(unnamed)"))]
+    #[error("{} refuses the write", refuser(constraint.as_deref()))]
     Constraint { constraint: Option<String> },
     /// The field exists with another type. The text is Parse's.
     #[error("schema mismatch for {class}.{field}; expected {expected} but got {got}")]
@@ -154,10 +154,7 @@ impl Error {
                     "A text contains a character that cannot be stored.",
                 )
             }
-            (_, "22") => refused(
-                ErrorCode::INCORRECT_TYPE,
-                "A value is out of range for its field.",
-            ),
+            (_, "22") => refused(ErrorCode::INCORRECT_TYPE, "A value does not fit its field."),
             // Too many columns, an index row or statement that is too large.
             (_, "54") => refused(
                 ErrorCode::OBJECT_TOO_LARGE,
@@ -166,6 +163,12 @@ impl Error {
             _ => Error::Database { source },
         }
     }
+}
+
+fn refuser(constraint: Option<&str>) -> String {
+    constraint.map_or("the database".to_owned(), |name| {
+        format!("constraint {name}")
+    })
 }
 
 /// `_User`'s unique indexes have codes of their own, with Parse's texts.

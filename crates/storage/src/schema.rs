@@ -51,7 +51,7 @@ impl Schema {
         self.publication.exists
     }
 
-    /// True for a class that has all of `fields` with these types.
+    /// True for a column of a table in the classes' schema, be it a field or not.
     pub(crate) fn has_column(&self, class: &str, column: &str) -> bool {
         self.columns
             .get(class)

@@ -227,8 +227,10 @@ impl Storage {
         row: &BTreeMap<String, Option<String>>,
     ) -> Result<Option<Arc<ClassSchema>>, Error> {
         let schema = self.schema();
-        let unknown = row.keys().find(|column| !schema.has_column(table, column));
-        let Some(column) = unknown.filter(|column| !self.inner.is_gone(table, column)) else {
+        let is_new = |column: &&String| {
+            !schema.has_column(table, column) && !self.inner.is_gone(table, column)
+        };
+        let Some(column) = row.keys().find(is_new) else {
             return Ok(schema.class(table));
         };
         let schema = self.inner.reload().await?;

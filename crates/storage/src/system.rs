@@ -35,22 +35,28 @@ pub(crate) async fn ensure(client: &mut Client, sender_id: &str) -> Result<(), E
     change.commit(sender_id).await
 }
 
+/// Capture reads logical messages with pgoutput, which came with version 14.
+const MIN_SERVER_VERSION: i32 = 140_000;
+
 /// Checks that this is a database we can use, and returns a name for this process that no other has.
 pub(crate) async fn introduce(client: &Client) -> Result<String, Error> {
-    let sql = "select current_setting('server_encoding'), to_regnamespace('public') is not null, gen_random_uuid()::text";
+    let sql = "select current_setting('server_encoding'), to_regnamespace('public') is not null,
+                      current_setting('server_version_num')::int, gen_random_uuid()::text";
     let row = client.query_one(sql, &[]).await.map_err(read)?;
-    let encoding: String = row.get(0);
-    if encoding != "UTF8" {
-        return Err(Error::unusable(format!(
-            "the database's encoding is {encoding}; Parse objects need UTF8"
-        )));
-    }
-    if !row.get::<_, bool>(1) {
-        return Err(Error::unusable(
-            "the database has no schema named public, where the classes' tables are",
-        ));
-    }
-    Ok(row.get(2))
+    let (encoding, has_public, version): (String, bool, i32) = (row.get(0), row.get(1), row.get(2));
+    let reason = if encoding != "UTF8" {
+        format!("the database's encoding is {encoding}; Parse objects need UTF8")
+    } else if !has_public {
+        "the database has no schema named public, where the classes' tables are".to_owned()
+    } else if version < MIN_SERVER_VERSION {
+        format!(
+            "Postgres {} is too old; 14 is the oldest that works",
+            version / 10_000
+        )
+    } else {
+        return Ok(row.get(3));
+    };
+    Err(Error::unusable(reason))
 }
 
 async fn is_complete(client: &Client) -> Result<bool, Error> {

@@ -4,10 +4,13 @@
 mod fixture;
 
 mod commit;
+#[cfg(test)]
 mod find;
 #[cfg(test)]
 mod layout;
 mod lost;
+#[cfg(test)]
+mod pgoutput;
 mod role;
 #[cfg(test)]
 mod round_trip;

@@ -134,13 +134,13 @@ impl Observer {
             Some(client) => client,
             None => connect(&self.config).await?,
         };
-        let slot = &self.config.slot;
+        let slot = self.config.slot.clone();
         let row = client
             .query_opt(
                 "select coalesce(wal_status, ''), (pg_current_wal_flush_lsn() - '0/0')::bigint,
                         coalesce((confirmed_flush_lsn - '0/0')::bigint, 0)
                    from pg_replication_slots where slot_name = $1",
-                &[slot],
+                &[&slot],
             )
             .await?;
         self.client = Some(client);

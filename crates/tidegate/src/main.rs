@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
         // Before anything else: an isolate has one thread and no runtime.
-        Command::Isolate => tidegate_cloud_code::isolate_main(),
+        Command::Isolate => tidegate_cloud_code::isolate_main(0),
         Command::Dev(arguments) => dev::main(arguments),
         Command::Serve(arguments) => serve::main(arguments),
         Command::Config(arguments) => config::show(arguments),

@@ -67,8 +67,8 @@ impl Releases {
 
     fn code_config(&self) -> Result<tidegate_cloud_code::Config> {
         let config = &self.config;
+        let executable = std::env::current_exe().context("cannot find this executable")?;
         Ok(tidegate_cloud_code::Config {
-            executable: std::env::current_exe().context("cannot find this executable")?,
             isolates: config.isolates,
             memory_limit_bytes: config.isolate_memory_bytes,
             max_in_flight: config.isolate_in_flight,
@@ -76,7 +76,7 @@ impl Releases {
             server_url: config.public_url(),
             application_id: config.app_id.clone(),
             javascript_key: config.javascript_key.as_ref().map(|key| key.expose().to_owned()),
-            ..tidegate_cloud_code::Config::default()
+            ..tidegate_cloud_code::Config::new(executable)
         })
     }
 

@@ -42,7 +42,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Everything one process runs.
 pub struct Server {
     roles: JoinSet<Result<()>>,
-    releases: Releases,
+    releases: Arc<Releases>,
     shutdown: CancellationToken,
 }
 
@@ -70,7 +70,7 @@ impl Server {
         let queue = connect_queue(&config).await?;
         let waiters = Arc::new(Waiters::default());
         let write_path = WritePath::new(write_path_config(&config, &process), storage, Arc::clone(&waiters));
-        let releases = Releases::load(&config, &write_path).await?;
+        let releases = Arc::new(Releases::load(&config, &write_path).await?);
         let triggers = releases.triggers();
         let parts =
             Parts { config, process, log, queue, waiters, write_path, triggers, shutdown: shutdown.clone() };
@@ -88,8 +88,10 @@ impl Server {
         Ok(Server { roles: running, releases, shutdown })
     }
 
-    pub fn releases(&self) -> &Releases {
-        &self.releases
+    /// Serves the project's code anew whenever it changes.
+    pub fn watch_project(&mut self) {
+        let (releases, shutdown) = (Arc::clone(&self.releases), self.shutdown.clone());
+        self.roles.spawn(async move { releases.watch(shutdown).await.context("cannot watch the project for changes") });
     }
 
     /// Ends with the first role that fails, or when `shutdown` is asked for; the others then finish their work.
@@ -245,7 +247,8 @@ async fn connect_queue(config: &Config) -> Result<Queue> {
 }
 
 fn process_name() -> String {
-    let host = nix::unistd::gethostname().map_or_else(|_| "host".into(), |name| name.to_string_lossy().into_owned());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "host".into());
+    let host = host.trim();
     format!("{host}-{}-{:08x}", std::process::id(), rand::random::<u32>())
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use metrics::{gauge, histogram};
 use tidegate_cloud_code::Outcome as Ended;
+use tidegate_event::report::chain;
 use tidegate_event::{Delivery, Notice};
 use tidegate_event_log::{EventLog, LaneLease, Outcome, Status};
 use tidegate_queue::{Queue, Received, Verdict};
@@ -49,7 +50,7 @@ impl Deliverer {
             Ok(Earlier::Settled) => return Verdict::Done,
             Ok(Earlier::Attempts(attempts)) => attempts,
             Err(error) => {
-                tracing::warn!(%error, "cannot look up earlier attempts; trying again");
+                tracing::warn!(error = chain(&error), "cannot look up earlier attempts; trying again");
                 return Verdict::Retry { after: Duration::from_millis(500) };
             }
         };
@@ -115,7 +116,7 @@ impl Deliverer {
         let payload = serde_json::to_string(&notice).expect("a notice is two plain fields");
         let notices = [(reply_to.process.clone(), payload)];
         if let Err(error) = self.queue.publish_outcomes(&notices).await {
-            tracing::warn!(%error, "cannot tell the waiting request");
+            tracing::warn!(error = chain(&error), "cannot tell the waiting request");
         }
     }
 }

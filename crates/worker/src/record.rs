@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidegate_event::report::chain;
 use tidegate_event_log::{EventLog, Outcome};
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,7 +44,7 @@ async fn record(log: EventLog, mut receiver: mpsc::Receiver<Reported>) {
         let (outcomes, waiting): (Vec<_>, Vec<_>) =
             group.drain(..).map(|reported| (reported.outcome, reported.recorded)).unzip();
         while let Err(error) = log.record_outcomes(&outcomes).await {
-            tracing::warn!(%error, count = outcomes.len(), "cannot record outcomes; trying again");
+            tracing::warn!(error = chain(&error), count = outcomes.len(), "cannot record outcomes; trying again");
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
         for recorded in waiting {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tidegate_cloud_code::{Cause, Handler, Outcome, Run};
+use tidegate_event::report::chain;
 use tidegate_event::{ChangeEvent, Delivery, Row, Source, TriggerKind};
 use tidegate_parse_protocol::present::Present;
 use tidegate_parse_protocol::Access;
@@ -27,7 +28,7 @@ impl WritePath {
         };
         let request = match self.after_request(delivery, attempt).await {
             Ok(request) => request,
-            Err(error) => return Outcome::Crashed { reason: error.to_string() },
+            Err(error) => return Outcome::Crashed { reason: chain(&error) },
         };
         let run = Run {
             handler: Handler::Trigger(delivery.trigger.clone()),

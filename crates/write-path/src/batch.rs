@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tidegate_event::report::chain;
 use tidegate_parse_protocol::{BatchItem, ErrorCode, Request};
 
 use crate::answer::Waited;
@@ -70,7 +71,7 @@ fn item_body(answer: Result<Answer, Error>) -> Value {
         Ok(answer) => json!({"success": answer.body}),
         Err(error) => {
             if matches!(error, Error::Storage { .. } | Error::Internal { .. }) {
-                tracing::error!(%error, "a request of a batch failed");
+                tracing::error!(error = chain(&error), "a request of a batch failed");
             }
             json!({"error": error.to_parse()})
         }

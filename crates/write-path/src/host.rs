@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tidegate_cloud_code::{Cause, Host, ParseErrorJson, RestAnswer, RestCall};
 use tidegate_event::Source;
+use tidegate_event::report::chain;
 use tidegate_parse_protocol::{Credentials, Request, take_method_override};
 
 use crate::{Caller, Error, Wait, WritePath};
@@ -64,7 +65,7 @@ impl Host for Door {
             let answered = write_path.answer_call(cause, call).await;
             answered.map_err(|error| {
                 if matches!(error, Error::Storage { .. } | Error::Internal { .. }) {
-                    tracing::error!(%error, "a call from cloud code failed");
+                    tracing::error!(error = chain(&error), "a call from cloud code failed");
                 }
                 let error = error.to_parse();
                 ParseErrorJson { code: error.code.0, message: error.message }

@@ -33,7 +33,7 @@ use arc_swap::ArcSwapOption;
 use tidegate_cloud_code::CloudCode;
 use tidegate_storage::Storage;
 
-pub use answer::Answer;
+pub use answer::{Answer, Waited};
 pub use caller::{Caller, Wait};
 pub use error::Error;
 pub use wait::Waiters;

@@ -38,7 +38,7 @@ impl WritePath {
         let mut body = json!({"results": results});
         // Never uninvited: SDKs hand an answer with a count to code that expects an array.
         if query.count {
-            body["count"] = json!(self.count(class, &query.filter, &granted.access).await?);
+            body["count"] = json!(self.count(class, &query, &granted.access).await?);
         }
         Ok(Answer::ok(body))
     }
@@ -53,7 +53,7 @@ impl WritePath {
         // A class that nobody has saved to yet is an empty one.
         let Some(schema) = self.storage.schema().class(class) else { return Ok(Vec::new()) };
         let present = Present::new(&schema, access);
-        query.filter.check_access(&schema, access, present.protected_fields())?;
+        query.check_access(class, access, present.protected_fields())?;
         let found = self.storage.find(&schema, query, access, Secrets::Hidden).await?;
         let mut shown: Vec<Object> = found.into_iter().map(|object| present.show(object)).collect();
         self.include(&schema, &mut shown, &query.read, access).await?;
@@ -63,10 +63,10 @@ impl WritePath {
         Ok(shown)
     }
 
-    async fn count(&self, class: &str, filter: &Filter, access: &Access) -> Result<u64, Error> {
+    async fn count(&self, class: &str, query: &Query, access: &Access) -> Result<u64, Error> {
         let Some(schema) = self.storage.schema().class(class) else { return Ok(0) };
         let present = Present::new(&schema, access);
-        filter.check_access(&schema, access, present.protected_fields())?;
-        Ok(self.storage.count(&schema, filter, access).await?)
+        query.check_access(class, access, present.protected_fields())?;
+        Ok(self.storage.count(&schema, &query.filter, access).await?)
     }
 }

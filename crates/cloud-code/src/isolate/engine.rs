@@ -108,5 +108,19 @@ pub(crate) fn text(string: &rquickjs::String) -> rquickjs::Result<String> {
     let string = string.clone().to_cstring()?;
     // SAFETY: pointer and length describe the C string, which lives until the end of this function.
     let bytes = unsafe { std::slice::from_raw_parts(string.as_ptr().cast::<u8>(), string.len()) };
-    Ok(String::from_utf8_lossy(bytes).into_owned())
+    Ok(match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => String::from_utf8_lossy(&without_surrogates(bytes)).into_owned(),
+    })
+}
+
+/// QuickJS writes an unpaired surrogate as the three bytes ED A0..BF xx, which are no UTF-8.
+fn without_surrogates(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for at in 0..bytes.len().saturating_sub(2) {
+        if bytes[at] == 0xed && bytes[at + 1] >= 0xa0 {
+            bytes[at..at + 3].copy_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    bytes
 }

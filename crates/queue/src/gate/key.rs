@@ -92,13 +92,20 @@ impl KeyQueue {
     /// Whether one more at the end may keep its contents, as far as this key goes.
     pub(super) fn may_load(&self) -> bool {
         let is_moving = matches!(self.phase, Phase::Ready | Phase::Running(_));
-        let is_unbroken = self.waiting.back().is_none_or(|last| last.delivery.is_some());
+        let is_unbroken = self
+            .waiting
+            .back()
+            .is_none_or(|last| last.delivery.is_some());
         is_moving && is_unbroken && self.waiting.len() < MAX_LOADED_PER_KEY
     }
 
     /// Deliveries in memory, without one that stands in line for a worker.
     pub(super) fn loaded_behind(&self) -> usize {
-        let loaded = self.waiting.iter().take_while(|waiting| waiting.delivery.is_some()).count();
+        let loaded = self
+            .waiting
+            .iter()
+            .take_while(|waiting| waiting.delivery.is_some())
+            .count();
         loaded - usize::from(self.phase == Phase::Ready)
     }
 

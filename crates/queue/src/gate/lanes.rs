@@ -41,7 +41,10 @@ impl Gate {
     fn drop_unleased(&mut self) {
         let lost = |state: &LaneState| self.leased.get(&state.lease.index) != Some(&state.lease);
         let active = self.lanes.values().filter(|state| state.is_active);
-        let lost: Vec<u16> = active.filter(|state| lost(state)).map(|state| state.lease.index).collect();
+        let lost: Vec<u16> = active
+            .filter(|state| lost(state))
+            .map(|state| state.lease.index)
+            .collect();
         for index in lost {
             self.deactivate(index);
         }
@@ -55,7 +58,10 @@ impl Gate {
         }
         self.deactivate(lease.index);
         self.last_epoch += 1;
-        let state = self.lanes.entry(lease.index).or_insert_with(|| LaneState::new(lease));
+        let state = self
+            .lanes
+            .entry(lease.index)
+            .or_insert_with(|| LaneState::new(lease));
         state.lease = lease;
         state.is_active = true;
         state.epoch = self.last_epoch;
@@ -65,7 +71,9 @@ impl Gate {
 
     /// Whether the lane is still active as of `epoch`.
     pub(crate) fn is_active(&self, lane: u16, epoch: u64) -> bool {
-        self.lanes.get(&lane).is_some_and(|state| state.is_active && state.epoch == epoch)
+        self.lanes
+            .get(&lane)
+            .is_some_and(|state| state.is_active && state.epoch == epoch)
     }
 
     pub(crate) fn generation(&self) -> Option<u64> {
@@ -112,7 +120,9 @@ impl Gate {
             }
             queue.waiting.clear();
         }
-        state.keys.retain(|_, queue| matches!(queue.phase, Phase::Running(_)));
+        state
+            .keys
+            .retain(|_, queue| matches!(queue.phase, Phase::Running(_)));
         let is_kept = |slot: &Slot| slot.lane != index;
         self.fresh.retain(is_kept);
         self.again.retain(is_kept);

@@ -157,9 +157,18 @@ impl Gate {
             return None;
         }
         let slot = self.next_in_line()?;
-        let state = self.lanes.get_mut(&slot.lane).expect("keys in line are of active lanes");
-        let queue = state.keys.get_mut(&slot.key).expect("a key in line has a queue");
-        let first = queue.waiting.pop_front().expect("a key in line has a first delivery");
+        let state = self
+            .lanes
+            .get_mut(&slot.lane)
+            .expect("keys in line are of active lanes");
+        let queue = state
+            .keys
+            .get_mut(&slot.key)
+            .expect("a key in line has a queue");
+        let first = queue
+            .waiting
+            .pop_front()
+            .expect("a key in line has a first delivery");
         queue.phase = Phase::Running(Running {
             id: first.id,
             retry: first.retry,
@@ -167,7 +176,9 @@ impl Gate {
         });
         state.running += 1;
         let received = Received {
-            delivery: *first.delivery.expect("the first of a key in line is loaded"),
+            delivery: *first
+                .delivery
+                .expect("the first of a key in line is loaded"),
             maybe_repeated: first.maybe_repeated,
             lane: state.lease,
             retry: first.retry,
@@ -186,7 +197,12 @@ impl Gate {
 
     /// Ends the run of what was taken for `slot`. The answer, if any, is to be removed from the stream, and then
     /// [`Gate::flushed`].
-    pub(crate) fn settle(&mut self, slot: &Slot, verdict: Verdict, now: Instant) -> Option<Acknowledgement> {
+    pub(crate) fn settle(
+        &mut self,
+        slot: &Slot,
+        verdict: Verdict,
+        now: Instant,
+    ) -> Option<Acknowledgement> {
         let state = self.lanes.get_mut(&slot.lane)?;
         let queue = state.keys.get_mut(&slot.key)?;
         let Phase::Running(running) = queue.phase else {
@@ -219,7 +235,9 @@ impl Gate {
     fn park(&mut self, slot: &Slot, running: Running, until: Instant) {
         self.last_parked += 1;
         let due = (until, self.last_parked);
-        let queue = self.queue(slot).expect("a key is parked by its running delivery");
+        let queue = self
+            .queue(slot)
+            .expect("a key is parked by its running delivery");
         let loaded = queue.loaded_behind();
         queue.phase = Phase::Parked(due);
         queue.unload();

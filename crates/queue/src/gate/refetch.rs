@@ -64,7 +64,12 @@ impl Gate {
         let Some(queue) = state.keys.get_mut(&slot.key) else {
             return;
         };
-        let ids: Vec<EntryId> = queue.waiting.iter().take(limit).map(|waiting| waiting.id).collect();
+        let ids: Vec<EntryId> = queue
+            .waiting
+            .iter()
+            .take(limit)
+            .map(|waiting| waiting.id)
+            .collect();
         let behind = ids.len() - 1;
         queue.phase = Phase::Fetching { behind };
         self.loaded_behind += behind;

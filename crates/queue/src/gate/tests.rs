@@ -39,7 +39,9 @@ impl Bench {
     }
 
     fn activate(&mut self, fence: u64, repeats_through: u64) {
-        let epoch = self.gate.activate(lane(fence), EntryId::last_of(repeats_through));
+        let epoch = self
+            .gate
+            .activate(lane(fence), EntryId::last_of(repeats_through));
         self.epoch = epoch.expect("the lane is leased");
     }
 
@@ -53,7 +55,9 @@ impl Bench {
 
     /// The log offsets of all that can be taken now, none of which ends.
     fn take_all(&mut self) -> Vec<u64> {
-        std::iter::from_fn(|| self.take()).map(|taken| taken.received.delivery.log_offset).collect()
+        std::iter::from_fn(|| self.take())
+            .map(|taken| taken.received.delivery.log_offset)
+            .collect()
     }
 
     fn settle(&mut self, taken: Taken, verdict: Verdict) -> Option<Acknowledgement> {
@@ -142,11 +146,17 @@ fn a_retry_parks_its_key_until_it_is_due_and_comes_back_first() {
     assert!(bench.gate.wants_fetch(bench.now));
     assert_eq!(bench.refetch(&[]), [1, 2, 3]);
     let again = bench.take().unwrap();
-    assert_eq!((again.received.delivery.log_offset, again.received.retry), (1, 1));
+    assert_eq!(
+        (again.received.delivery.log_offset, again.received.retry),
+        (1, 1)
+    );
     assert!(again.received.maybe_repeated);
     bench.settle(again, Verdict::Done);
     let next = bench.take().unwrap();
-    assert_eq!((next.received.delivery.log_offset, next.received.retry), (2, 0));
+    assert_eq!(
+        (next.received.delivery.log_offset, next.received.retry),
+        (2, 0)
+    );
 }
 
 #[test]
@@ -202,7 +212,10 @@ fn entries_that_are_gone_are_passed_over() {
     bench.now += SECOND;
     assert_eq!(bench.refetch(&[1, 2]), [1, 2, 3, 4]);
     let third = bench.take().unwrap();
-    assert_eq!((third.received.delivery.log_offset, third.received.retry), (3, 0));
+    assert_eq!(
+        (third.received.delivery.log_offset, third.received.retry),
+        (3, 0)
+    );
     bench.settle(third, LATER);
     bench.now += SECOND;
     assert_eq!(bench.refetch(&[3, 4]), [3, 4]);

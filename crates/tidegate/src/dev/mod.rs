@@ -11,7 +11,7 @@ mod redis;
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::cli::{DevArguments, Role, UsageError};
 use crate::config::{Config, Layers};
@@ -62,22 +62,12 @@ async fn dev(arguments: DevArguments) -> Result<()> {
 async fn run(config: &Config, check: bool) -> Result<()> {
     let shutdown = serve::shutdown_on_signal()?;
     progress(&format!("bundling and loading {}", config.project.join("cloud").display()));
-    let server = Server::start(config.clone(), &Role::ALL, shutdown.clone()).await?;
+    let mut server = Server::start(config.clone(), &Role::ALL, shutdown.clone()).await?;
     introduce(config);
-    let watching = server.releases().watch(shutdown.clone());
     if !check {
-        let watched = async { watching.await.context("cannot watch the project for changes") };
-        let (_, served) = tokio::join!(
-            async {
-                if let Err(error) = watched.await {
-                    tracing::warn!("{error:#}");
-                }
-            },
-            server.run_watched(&shutdown)
-        );
-        return served;
+        server.watch_project();
+        return server.run_until_shutdown().await;
     }
-    drop(watching);
     let checked = check::run(config).await;
     shutdown.cancel();
     server.run_until_shutdown().await?;

@@ -20,7 +20,7 @@ export function installSdk() {
 /** The bundler renames classes whose names clash with others; logs and stacks show them. */
 function nameClasses() {
   for (const [key, value] of Object.entries(Parse)) {
-    const isClass = typeof value === 'function' && /^class/.test(Function.prototype.toString.call(value));
+    const isClass = typeof value === 'function' && /^[A-Z]/.test(key);
     if (isClass) Object.defineProperty(value, 'name', { value: `Parse${key}`, configurable: true });
   }
 }

@@ -110,7 +110,9 @@ impl World {
             return;
         };
         let after = cursor.after;
-        let entries = self.streams[usize::from(lane)].iter().filter(|(id, _)| **id > after);
+        let entries = self.streams[usize::from(lane)]
+            .iter()
+            .filter(|(id, _)| **id > after);
         for (id, delivery) in entries.take(4) {
             self.gate.offer(lane, cursor.epoch, delivery.clone());
             cursor.after = *id;
@@ -124,16 +126,27 @@ impl World {
         let delivery = &taken.received.delivery;
         assert!(self.leased);
         assert!(
-            self.running.iter().all(|other| other.slot.key != taken.slot.key),
+            self.running
+                .iter()
+                .all(|other| other.slot.key != taken.slot.key),
             "{:?} runs twice",
             taken.slot
         );
         if self.done.contains(&delivery.id()) {
-            assert!(taken.received.maybe_repeated, "{delivery:?} is repeated without warning");
+            assert!(
+                taken.received.maybe_repeated,
+                "{delivery:?} is repeated without warning"
+            );
         } else if !delivery.unordered {
-            let earlier = self.pushed.range(..delivery.id()).map(|(_, earlier)| earlier);
+            let earlier = self
+                .pushed
+                .range(..delivery.id())
+                .map(|(_, earlier)| earlier);
             let mut of_key = earlier.filter(|earlier| earlier.order_key == delivery.order_key);
-            assert!(of_key.all(|earlier| self.done.contains(&earlier.id())), "{delivery:?} is early");
+            assert!(
+                of_key.all(|earlier| self.done.contains(&earlier.id())),
+                "{delivery:?} is early"
+            );
         }
         self.running.push(taken);
     }
@@ -152,7 +165,8 @@ impl World {
         if verdict == Verdict::Done {
             self.done.insert(taken.received.delivery.id());
         }
-        self.unflushed.extend(self.gate.settle(&taken.slot, verdict, self.now));
+        self.unflushed
+            .extend(self.gate.settle(&taken.slot, verdict, self.now));
     }
 
     /// Asks, or answers something that was asked for a while ago.
@@ -187,14 +201,18 @@ impl World {
             index,
             fence: self.fence,
         };
-        let lanes: Vec<Lane> = (0..LANES).filter(|index| u64::from(*index) != without).map(lane).collect();
+        let lanes: Vec<Lane> = (0..LANES)
+            .filter(|index| u64::from(*index) != without)
+            .map(lane)
+            .collect();
         self.gate.grant(&lanes, self.now + 1000 * SECOND);
         self.leased = true;
         self.begin(&lanes);
     }
 
     fn begin(&mut self, lanes: &[Lane]) {
-        self.cursors.retain(|lane, cursor| self.gate.is_active(*lane, cursor.epoch));
+        self.cursors
+            .retain(|lane, cursor| self.gate.is_active(*lane, cursor.epoch));
         for lane in lanes {
             if self.cursors.contains_key(&lane.index) {
                 continue;
@@ -202,7 +220,11 @@ impl World {
             let stream = &self.streams[usize::from(lane.index)];
             let last = stream.last_key_value().map_or(EntryId::ZERO, |(id, _)| *id);
             // A generation after the first may repeat anything that was pushed before it.
-            let repeats = if self.generation > 1 { EntryId::last_of(self.next_offset) } else { last };
+            let repeats = if self.generation > 1 {
+                EntryId::last_of(self.next_offset)
+            } else {
+                last
+            };
             if let Some(epoch) = self.gate.activate(*lane, repeats) {
                 let after = EntryId::ZERO;
                 self.cursors.insert(lane.index, Cursor { epoch, after });
@@ -257,8 +279,15 @@ impl World {
         assert_eq!(self.done.len(), self.pushed.len());
         let gate = &self.gate;
         assert!(gate.fresh.is_empty() && gate.again.is_empty() && gate.parked.is_empty());
-        assert_eq!((gate.loaded_behind, gate.again_fetching, gate.unflushed), (0, 0, 0));
-        assert!(gate.lanes.values().all(|lane| lane.keys.is_empty() && lane.running == 0));
+        assert_eq!(
+            (gate.loaded_behind, gate.again_fetching, gate.unflushed),
+            (0, 0, 0)
+        );
+        assert!(
+            gate.lanes
+                .values()
+                .all(|lane| lane.keys.is_empty() && lane.running == 0)
+        );
     }
 }
 

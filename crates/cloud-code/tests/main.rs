@@ -1,0 +1,12 @@
+//! Integration tests of cloud-code: real processes, real sandbox, hostile code. One binary, which is its own isolate.
+
+tidegate_cloud_code::isolate_entry_for_tests!();
+
+mod bench;
+mod crash;
+mod fetch;
+mod hostile;
+mod load;
+mod runs;
+mod sandbox;
+mod support;
