@@ -89,7 +89,7 @@ async fn bad_requests_are_refused_with_parses_codes() {
     post("classes/1Thing", json!({})).await.expect_error(400, 103);
     post("classes/Thing", json!({"bad-name": 1})).await.expect_error(400, 105);
     post("classes/Thing", json!({"text": "a\u{0}b"})).await.expect_error(400, 107);
-    post("classes/Thing", json!({"n": {"__op": "Explode"}})).await.expect_error(400, 107);
+    post("classes/Thing", json!({"n": {"__op": "Explode"}})).await.expect_error(400, 108);
     post("classes/Thing", json!({"_method": "GET", "where": {"n": {"$near": 1}}})).await.expect_error(400, 102);
     assert_eq!(post("nowhere", json!({})).await.status, 404);
 

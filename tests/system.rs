@@ -78,7 +78,7 @@ impl System {
 
     /// Starts a process with these roles and waits until it works; returns its index.
     pub fn serve(&mut self, roles: &str) -> usize {
-        let server = self.spawn(roles);
+        let mut server = self.spawn(roles);
         server.wait_for("this process is ready");
         self.servers.push(server);
         self.servers.len() - 1

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{counter, gauge};
-use tidegate_event::{ChangeEvent, Lsn};
+use tidegate_event::{ChangeEvent, Lsn, failpoint};
 use tidegate_event_log::{Appender, EventLog};
 use tidegate_event_log::append::MAX_EVENTS_PER_APPEND;
 use tokio_util::sync::CancellationToken;
@@ -31,12 +31,18 @@ pub(crate) async fn follow(
             () = shutdown.cancelled() => return Ok(()),
         };
         if !batch.events.is_empty() {
+            failpoint::pass(failpoint::CAPTURE_READ);
             appender.append(&batch.events, batch.end_lsn.unwrap_or(appender.checkpoint().end_lsn)).await?;
+            failpoint::pass(failpoint::CAPTURE_APPENDED);
             report(&batch.events);
         }
         if let Some(end_lsn) = batch.end_lsn {
             // Everything up to here is in the log, or was none of ours.
             stream.confirm(end_lsn.0);
+            if !batch.events.is_empty() {
+                stream.send_feedback().await?;
+                failpoint::pass(failpoint::CAPTURE_CONFIRMED);
+            }
         }
     }
 }

@@ -83,10 +83,12 @@ async fn change(
     identity: &str,
 ) -> Result<(), Error> {
     let publication = quoted(publication);
+    // The notification is the one by which processes that write hear of a changed table.
     client
         .batch_execute(&format!(
             "begin; alter table {table} replica identity {identity};
-             alter publication {publication} {verb} table {table}; commit"
+             alter publication {publication} {verb} table {table};
+             notify \"schema.change\", '{{\"senderId\":\"capture\"}}'; commit"
         ))
         .await?;
     tracing::info!(table, verb, "changed the publication");

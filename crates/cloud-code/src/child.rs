@@ -56,6 +56,8 @@ pub(crate) struct Child {
     stuck: AtomicBool,
     /// It serves one run only.
     dedicated: AtomicBool,
+    /// It has finished a run, or was asked to end.
+    proven: AtomicBool,
 }
 
 struct State {
@@ -105,6 +107,7 @@ impl Child {
             accepting: AtomicBool::new(true),
             stuck: AtomicBool::new(false),
             dedicated: AtomicBool::new(false),
+            proven: AtomicBool::new(false),
         }
     }
 
@@ -123,6 +126,11 @@ impl Child {
     /// True while new runs are better given to another isolate.
     pub(crate) fn is_stuck(&self) -> bool {
         self.stuck.load(Ordering::Acquire)
+    }
+
+    /// True if it ended by itself before it ever finished a run: the next one may well do the same.
+    pub(crate) fn is_stillborn(&self) -> bool {
+        !self.proven.load(Ordering::Acquire) && self.state().killed.is_none()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -158,6 +166,7 @@ impl Child {
     pub(crate) fn retire(&self) {
         self.accepting.store(false, Ordering::Release);
         if self.in_flight() == 0 {
+            self.proven.store(true, Ordering::Release);
             self.process.kill();
         }
     }
@@ -212,6 +221,7 @@ impl Child {
         pending.job.answer(reply);
         pending.abort_fetches();
         drop(state);
+        self.proven.store(true, Ordering::Release);
         if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 && !self.is_accepting() {
             self.process.kill();
         }

@@ -31,7 +31,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rquickjs::{Context, Ctx, Promise, Runtime, Value};
+use rquickjs::{Context, Ctx, Persistent, Promise, Runtime, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
@@ -91,6 +91,8 @@ struct Zygote {
 /// Context before runtime: values must go before the heap they lie in.
 struct Engine {
     context: Context,
+    /// Set once the runtime is loaded.
+    entries: Option<Persistent<Entries<'static>>>,
     _runtime: Runtime,
 }
 
@@ -108,7 +110,7 @@ impl Zygote {
         let created = engine::create(settings.memory_limit_bytes as usize);
         let (runtime, context) = created.map_err(io::Error::other)?;
         watch(&runtime, &state);
-        let engine = Engine { context, _runtime: runtime };
+        let engine = Engine { context, entries: None, _runtime: runtime };
         Ok(Zygote { control, reader, state, settings, server, engine })
     }
 
@@ -121,7 +123,7 @@ impl Zygote {
                 let Some(frame) = frame else { break };
                 match ToZygote::decode(frame) {
                     Ok(ToZygote::Script { name, form, bytes }) => {
-                        if let Err(failure) = script(&self.engine, &self.state, &self.settings, name, form, bytes) {
+                        if let Err(failure) = script(&mut self.engine, &self.state, &self.settings, name, form, bytes) {
                             let json = serde_json::to_string(&failure).expect("two strings make JSON");
                             self.state.put(|out| FromZygote::LoadFailed { json: &json }.put(out));
                         }
@@ -194,12 +196,13 @@ fn become_isolate(engine: &Engine, state: &Rc<State>, server: i32, descriptors: 
     nix::errno::Errno::result(unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) })?;
     sandbox::confine_isolate()?;
     state.begin_serving(0)?;
-    serve::serve(&engine.context, state, &board, 0)
+    let entries = engine.entries.clone().ok_or(io::ErrorKind::InvalidInput)?;
+    serve::serve(&engine.context, entries, state, &board, 0)
 }
 
 /// Compiles the script if it is source, and evaluates it.
 fn script(
-    engine: &Engine,
+    engine: &mut Engine,
     state: &Rc<State>,
     settings: &Settings,
     name: ScriptName,
@@ -208,6 +211,7 @@ fn script(
 ) -> Result<(), LoadFailure> {
     let limit = now_ns() + nanos(Duration::from_millis(settings.load_timeout_ms));
     state.begin_burst(0, Some(limit));
+    let kept = engine.entries.clone();
     let loaded = engine.context.with(|ctx| {
         let compiled;
         let bytecode = match form {
@@ -221,11 +225,18 @@ fn script(
         };
         match name {
             ScriptName::Runtime => load_runtime(&ctx, state, settings, bytecode),
-            ScriptName::App => load_app(&ctx, state, bytecode, limit),
+            ScriptName::App => load_app(&ctx, kept, state, bytecode, limit).map(|()| None),
         }
     });
     let too_late = format!("it did not finish loading within {} ms", settings.load_timeout_ms);
-    loaded.map_err(|failure| if state.take_interrupted() { LoadFailure { message: too_late, ..failure } } else { failure })
+    match loaded {
+        Err(failure) if state.take_interrupted() => Err(LoadFailure { message: too_late, ..failure }),
+        Err(failure) => Err(failure),
+        Ok(entries) => {
+            engine.entries = engine.entries.take().or(entries);
+            Ok(())
+        }
+    }
 }
 
 fn compile(ctx: &Ctx, name: ScriptName, source: &[u8]) -> Result<Vec<u8>, LoadFailure> {
@@ -238,19 +249,33 @@ fn compile(ctx: &Ctx, name: ScriptName, source: &[u8]) -> Result<Vec<u8>, LoadFa
     Ok(engine::compile(ctx, source, file, keep_source)?)
 }
 
-fn load_runtime(ctx: &Ctx, state: &Rc<State>, settings: &Settings, bytecode: &[u8]) -> Result<(), LoadFailure> {
+fn load_runtime(
+    ctx: &Ctx,
+    state: &Rc<State>,
+    settings: &Settings,
+    bytecode: &[u8],
+) -> Result<Option<Persistent<Entries<'static>>>, LoadFailure> {
     native::install(ctx, state, &settings.config).map_err(|_| engine::caught(ctx))?;
     engine::evaluate(ctx, bytecode)?;
-    Entries::find(ctx)?.run_jobs(ctx, state);
-    Ok(())
+    let entries = Entries::find(ctx)?;
+    entries.run_jobs(ctx, state);
+    Ok(Some(Persistent::save(ctx, entries)))
 }
 
 /// Evaluates the application, waits for it to settle, and sends what it registered.
-fn load_app(ctx: &Ctx, state: &Rc<State>, bytecode: &[u8], limit_ns: u64) -> Result<(), LoadFailure> {
-    let entries = Entries::find(ctx)?;
+fn load_app(
+    ctx: &Ctx,
+    entries: Option<Persistent<Entries<'static>>>,
+    state: &Rc<State>,
+    bytecode: &[u8],
+    limit_ns: u64,
+) -> Result<(), LoadFailure> {
+    let entries = entries.and_then(|entries| entries.restore(ctx).ok());
+    let entries = entries.ok_or(LoadFailure { message: "the runtime is not loaded".into(), stack: None })?;
     let value = engine::evaluate(ctx, bytecode)?;
     entries.run_jobs(ctx, state);
     wait(ctx, &entries, state, &value, limit_ns)?;
+    while !state.must_stop() && entries.answer_refused(ctx, state) {}
     let manifest = entries.manifest(ctx)?;
     serve::log_rejections(ctx, state);
     ctx.run_gc();

@@ -124,6 +124,11 @@ impl Pool {
     pub(crate) fn buried(&self, child: &Arc<Child>, moved: Vec<Job>) {
         let mut state = self.state();
         state.children.retain(|other| !Arc::ptr_eq(other, child));
+        if child.is_stillborn() {
+            state.back_off();
+        } else {
+            state.failed_forks = 0;
+        }
         self.requeue(&mut state, moved);
         drop(state);
         self.keeper.notify_one();
@@ -172,7 +177,7 @@ impl Pool {
     /// Ends idle isolates that were forked beyond the number wanted, and those that are retired and empty.
     fn trim(&self, state: &State) {
         let mut surplus = state.accepting().saturating_sub(self.isolates);
-        for child in &state.children {
+        for child in state.children.iter().rev() {
             let idle = child.in_flight() == 0;
             if idle && (!child.is_accepting() || surplus > 0) {
                 surplus -= usize::from(child.is_accepting());
@@ -184,7 +189,7 @@ impl Pool {
     /// Forks, in a task of its own, until there are as many isolates as needed.
     fn refill(self: &Arc<Self>) {
         let mut state = self.state();
-        if state.forking || now_ns() < state.fork_after_ns || !self.lacks_isolate(&state) {
+        if state.forking || !self.lacks_isolate(&state) {
             return;
         }
         state.forking = true;
@@ -193,14 +198,8 @@ impl Pool {
         tokio::spawn(async move {
             while !pool.closed.load(Ordering::Acquire) && pool.lacks_isolate(&pool.state()) {
                 let forked = pool.fork().await;
-                let mut state = pool.state();
-                let Err(error) = forked else {
-                    state.failed_forks = 0;
-                    continue;
-                };
-                let backoff = MIN_BACKOFF.saturating_mul(1 << state.failed_forks.min(8)).min(MAX_BACKOFF);
-                state.failed_forks += 1;
-                state.fork_after_ns = now_ns() + nanos(backoff);
+                let Err(error) = forked else { continue };
+                let backoff = pool.state().back_off();
                 tracing::error!(error = %error, "an isolate cannot be made; trying again in {backoff:?}");
                 break;
             }
@@ -210,6 +209,9 @@ impl Pool {
 
     /// True when an isolate should be forked and may be.
     fn lacks_isolate(&self, state: &State) -> bool {
+        if now_ns() < state.fork_after_ns {
+            return false;
+        }
         let usable = |child: &&Arc<Child>| child.is_accepting() && !child.is_stuck();
         let accepting = state.accepting();
         let lacking = if accepting < self.isolates {
@@ -289,6 +291,14 @@ impl Pool {
 }
 
 impl State {
+    /// Has the next fork wait, longer each time in a row.
+    fn back_off(&mut self) -> Duration {
+        let backoff = MIN_BACKOFF.saturating_mul(1 << self.failed_forks.min(8)).min(MAX_BACKOFF);
+        self.failed_forks += 1;
+        self.fork_after_ns = now_ns() + nanos(backoff);
+        backoff
+    }
+
     fn accepting(&self) -> usize {
         self.children.iter().filter(|child| child.is_accepting()).count()
     }

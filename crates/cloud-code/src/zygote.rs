@@ -32,7 +32,7 @@ const RUNTIME: &str = include_str!(concat!(env!("OUT_DIR"), "/runtime.js"));
 static RUNTIME_BYTECODE: OnceLock<Arc<[u8]>> = OnceLock::new();
 
 /// How much longer than the code itself the server waits for a load.
-const LOAD_GRACE: Duration = Duration::from_secs(5);
+const LOAD_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a fork may take; it takes half a millisecond.
 const FORK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -32,8 +32,7 @@ async fn a_failed_load_says_why_and_where() {
         ("(async () => { while (true) await null })()", "it did not finish loading within 300 ms"),
         ("(async () => { while (true) await module.sleep(1) })()", "it did not finish loading within 300 ms"),
         ("globalThis.x = []; while (true) x.push(new Uint8Array(1e6))", "out of memory"),
-        ("[].join.call({ length: 2 ** 53 - 1 })", "out of memory"),
-        ("delete globalThis.__runtime", "TypeError"),
+        ("[].join.call({ length: 2 ** 53 - 1 })", "it did not finish within 1.3s"),
     ];
     for (source, expected) in cases {
         let config = Config { load_timeout: Duration::from_millis(300), ..config() };
@@ -41,6 +40,14 @@ async fn a_failed_load_says_why_and_where() {
         let text = format!("{error}");
         assert!(text.contains(expected), "{source}: {text}");
     }
+}
+
+#[tokio::test]
+async fn code_that_breaks_the_runtime_object_breaks_nothing() {
+    let code = load("delete globalThis.__runtime; __native.done = null; globalThis.__native = 1; define('f', () => 1)").await;
+    // The stand-in runtime keeps `__native` in a variable, and its `done` is looked up late: so this handler has no answer.
+    let outcome = code.run(crate::support::limited("f", Duration::from_millis(100))).await;
+    assert!(matches!(outcome, Outcome::TimedOut { .. }), "{outcome:?}");
 }
 
 #[tokio::test]

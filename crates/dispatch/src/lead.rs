@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
-use tidegate_event::TriggerSet;
+use tidegate_event::{TriggerSet, failpoint};
 use tidegate_event_log::{DispatchState, EventLog, Leadership};
 use tidegate_queue::Queue;
 use tokio::sync::watch;
@@ -98,6 +98,7 @@ impl<'a> Dispatch<'a> {
             false => HashSet::new(),
         };
         let plan = plan(entries, triggers, &settled);
+        failpoint::pass(failpoint::DISPATCH_READ);
         match self.queue.push(self.state.generation, &plan.deliveries).await {
             Ok(()) => {}
             Err(tidegate_queue::Error::GenerationLost { .. }) => {
@@ -109,6 +110,7 @@ impl<'a> Dispatch<'a> {
             Err(error) => return Err(error.into()),
         }
         counter!(metric_names::DELIVERIES_QUEUED).increment(plan.deliveries.len() as u64);
+        failpoint::pass(failpoint::DISPATCH_QUEUED);
         self.unsettled.add(&plan.owed);
         self.cursor = last;
         Ok(count)
@@ -121,6 +123,7 @@ impl<'a> Dispatch<'a> {
         loop {
             // Postgres first: a crash in between leaves a generation that Redis does not know, and the next leader begins another.
             self.record_in(generation).await?;
+            failpoint::pass(failpoint::DISPATCH_GENERATION_RECORDED);
             match self.queue.open_generation(generation, self.repeated_until).await {
                 Ok(()) => break,
                 // Redis is older than this log: it knows generations that the log does not.
@@ -167,6 +170,7 @@ impl<'a> Dispatch<'a> {
         };
         if next != self.state {
             self.leadership.record(&next).await?;
+            failpoint::pass(failpoint::DISPATCH_RECORDED);
             self.state = next;
         }
         Ok(())

@@ -11,6 +11,7 @@
 //! - [`change`]: the event itself and its stored form.
 //! - [`trigger`]: which handlers exist, and which of them an event matches.
 //! - [`delivery`]: one event for one trigger, as it travels through the queue.
+//! - [`failpoint`]: where tests kill a process.
 //! - [`report`]: how an error is written into a log line.
 //!
 //! Not here: I/O of any kind, Parse JSON (`parse-protocol`), Postgres's wire format (`postgres-replication`).
@@ -18,6 +19,7 @@
 pub mod change;
 pub mod context;
 pub mod delivery;
+pub mod failpoint;
 pub mod id;
 pub mod lsn;
 pub mod report;

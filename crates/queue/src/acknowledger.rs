@@ -1,10 +1,10 @@
 //! Removes deliveries from their lanes once their outcome is recorded.
 //!
-//! Natural batching: whatever ended while the last removal was under way goes into the next one, so that a busy consumer
-//! sends few commands and an idle one waits for nothing.
+//! Natural batching: whatever ended while the last removal was under way goes into the next one, so
+//! that a busy consumer sends few commands and an idle one waits for nothing.
 //!
-//! Invariant: only what a handler called [`crate::Verdict::Done`] is removed. A lost acknowledgement repeats a delivery,
-//! and the handler then finds its recorded outcome.
+//! Invariant: only what a handler called [`crate::Verdict::Done`] is removed. A lost
+//! acknowledgement repeats a delivery, and the handler then finds its recorded outcome.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

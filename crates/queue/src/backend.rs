@@ -1,8 +1,9 @@
 //! The queue as an apalis backend.
 //!
-//! apalis asks for a delivery whenever its concurrency limit has room, runs it, and on shutdown waits for what runs
-//! before it closes the backend. All that talks to Redis happens in tasks of their own (see [`crate::consume`]), so that
-//! polling here never waits for the network and never fails: an error would end apalis's worker.
+//! apalis asks for a delivery whenever its concurrency limit has room, runs it, and on shutdown
+//! waits for what runs before it closes the backend. All that talks to Redis happens in tasks of
+//! their own (see [`crate::consume`]), so that polling here never waits for the network and never
+//! fails: an error would end apalis's worker.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use futures_util::future::BoxFuture;
 use crate::gate::Taken;
 use crate::intake::Intake;
 
-/// How long closing waits for the last acknowledgements. Beyond it the deliveries are repeated and found done.
+/// How long closing waits for the last acknowledgements. Beyond it the deliveries are repeated and
+/// found done.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
 /// Yields what may run.

@@ -8,8 +8,8 @@ const FIRST: Duration = Duration::from_millis(50);
 /// The longest pause. It bounds how late we notice that Redis is back.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// The pause after `failures` failures in a row. `luck`, from 0 to 1, spreads the processes of a fleet over the upper
-/// half of it, so that they do not all come back at once.
+/// The pause after `failures` failures in a row. `luck`, from 0 to 1, spreads the processes of a
+/// fleet over the upper half of it, so that they do not all come back at once.
 pub(crate) fn pause(failures: u32, luck: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(10);
     let full = (FIRST * 2u32.pow(doublings)).min(LONGEST);

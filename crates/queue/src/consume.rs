@@ -26,12 +26,13 @@ use crate::run::Run;
 /// Panics of the worker itself, not of handlers, after which we give up. Every one is a bug.
 const MAX_RESTARTS: usize = 5;
 
-/// Runs deliveries of the leased lanes until `shutdown` resolves, then drains: takes no more, lets handlers end within
-/// `drain_timeout`, sends the last acknowledgements, gives the lanes back.
+/// Runs deliveries of the leased lanes until `shutdown` resolves, then drains: takes no more, lets
+/// handlers end within `drain_timeout`, sends the last acknowledgements, gives the lanes back.
 ///
-/// The handler is called with at most `concurrency` deliveries at once, and per order key with one at a time, in order.
-/// It answers [`Verdict::Done`] only when the outcome is recorded. If it panics, the delivery is tried again a second
-/// later. A lost Redis or lost leases pause the consumer and do not end it.
+/// The handler is called with at most `concurrency` deliveries at once, and per order key with one
+/// at a time, in order. It answers [`Verdict::Done`] only when the outcome is recorded. If it
+/// panics, the delivery is tried again a second later. A lost Redis or lost leases pause the
+/// consumer and do not end it.
 ///
 /// # Errors
 /// [`Error::Config`]: the config cannot work. [`Error::WorkerEnded`]: a bug; end the process.

@@ -25,8 +25,9 @@ pub struct Delivery {
 #[derive(Clone, Debug)]
 pub struct Received {
     pub delivery: Delivery,
-    /// It may have been run before: the lane was taken over, the generation changed, or an earlier run here ended without
-    /// an outcome that we know of. Ask Postgres for a recorded outcome first.
+    /// It may have been run before: the lane was taken over, the generation changed, or an earlier
+    /// run here ended without an outcome that we know of. Ask Postgres for a recorded outcome
+    /// first.
     pub maybe_repeated: bool,
     /// The lane it came by, and the fence to write its outcome under.
     pub lane: Lane,
@@ -51,7 +52,8 @@ pub enum Verdict {
     Retry { after: Duration },
 }
 
-/// A delivery's place in its lane: the id of its stream entry, `offset-position`. Equal in every generation.
+/// A delivery's place in its lane: the id of its stream entry, `offset-position`. Equal in every
+/// generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct EntryId {
     pub(crate) log_offset: u64,

@@ -1,17 +1,19 @@
 //! What can go wrong with the queue, by what the caller does about it.
 
-/// No variant loses a delivery: Postgres is the record, and whatever fails here is queued again from there.
+/// No variant loses a delivery: Postgres is the record, and whatever fails here is queued again
+/// from there.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Redis cannot be reached, is loading, is a replica, or is out of memory. Retry; whether a push took effect is not
-    /// known, and pushing the same deliveries again is safe.
+    /// Redis cannot be reached, is loading, is a replica, or is out of memory. Retry; whether a
+    /// push took effect is not known, and pushing the same deliveries again is safe.
     #[error("redis is not available")]
     Unavailable {
         #[source]
         source: redis::RedisError,
     },
-    /// Redis does not hold the generation: it was flushed, restarted or replaced, or another process opened a newer one.
-    /// Open a generation above both numbers and queue again from Postgres.
+    /// Redis does not hold the generation: it was flushed, restarted or replaced, or another
+    /// process opened a newer one. Open a generation above both numbers and queue again from
+    /// Postgres.
     #[error("redis does not hold queue generation {expected}")]
     GenerationLost { expected: u64, found: Option<u64> },
     /// Nothing was pushed. Wait until handlers catch up, then push the same deliveries again.

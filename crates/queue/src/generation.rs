@@ -1,16 +1,19 @@
 //! The generation marker: whether Redis still holds what was pushed.
 //!
-//! Redis is a dispatch cache, and may lose everything (FLUSHALL), the last second (a restart), or be replaced by a
-//! replica that is a little behind. The marker, a hash, says which generation the lanes belong to and which server
-//! process it was opened on:
+//! Redis is a dispatch cache, and may lose everything (FLUSHALL), the last second (a restart), or
+//! be replaced by a replica that is a little behind. The marker, a hash, says which generation the
+//! lanes belong to and which server process it was opened on:
 //!
 //! ```text
 //! {ns}:generation   generation 7, lanes 64, run_id 0f3c…, repeats_through 120394
 //! ```
 //!
-//! Invariant: a delivery is added, and read, only under a marker that names this generation, this number of lanes and the
-//! server process that answers. Whatever loses deliveries changes one of the three, or removes the marker; then the
-//! dispatcher opens the next generation and queues again from Postgres what has no outcome.
+//! Invariant: a delivery is added, and read, only under a marker that names this generation, this
+//! number of lanes and the server process that answers. Whatever loses deliveries changes one of
+//! the three, or removes the marker; then the dispatcher opens the next generation and queues again
+//! from Postgres what has no outcome.
+
+use std::sync::LazyLock;
 
 use redis::{Pipeline, Script, Value};
 
@@ -22,22 +25,30 @@ use crate::queue::Queue;
 /// Keys one SCAN step looks at. Redis answers other clients between steps.
 const SCAN_COUNT: usize = 1000;
 
-/// Steps of SCAN after which the clean-up gives up, so that a huge shared Redis does not hold up dispatch. What it leaves
-/// behind is found by the next one.
+/// Steps of SCAN after which the clean-up gives up, so that a huge shared Redis does not hold up
+/// dispatch. What it leaves behind is found by the next one.
 const MAX_SCAN_STEPS: usize = 1000;
 
-/// Answers 1 when the marker is ours now, or else the generation it names. Never goes back: a dispatcher that lost its
-/// leadership must not undo a newer generation. The same number again is fine only while nothing was lost in between:
-/// pushing it again would not bring back entries below a lane's last id.
-const OPEN: &str = "
+/// Answers 1 when the marker is ours now, or else the generation it names. Never goes back: a
+/// dispatcher that lost its leadership must not undo a newer generation. The same number again is
+/// fine only while nothing was lost in between: pushing it again would not bring back entries below
+/// a lane's last id.
+static OPEN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "
 local marker = redis.call('HMGET', KEYS[1], 'generation', 'lanes', 'run_id')
-if marker[1] and tonumber(marker[1]) >= tonumber(ARGV[1]) then
-    if marker[1] == ARGV[1] and marker[2] == ARGV[2] and marker[3] == ARGV[3] then return 1 end
-    return marker[1]
+local function is_ours()
+    return marker[1] == ARGV[1] and marker[2] == ARGV[2] and marker[3] == ARGV[3]
 end
-redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'lanes', ARGV[2], 'run_id', ARGV[3], 'repeats_through', ARGV[4])
+if marker[1] and tonumber(marker[1]) >= tonumber(ARGV[1]) then
+    return is_ours() and 1 or marker[1]
+end
+redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'lanes', ARGV[2], 'run_id', ARGV[3])
+redis.call('HSET', KEYS[1], 'repeats_through', ARGV[4])
 return 1
-";
+",
+    )
+});
 
 /// What the marker says, as far as it holds for this process and this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +67,8 @@ impl Marker {
             .arg(&["generation", "lanes", "run_id", "repeats_through"]);
     }
 
-    /// Reads the answer. `None` if there is no marker, or none that holds for `lanes` lanes on the server `run_id`.
+    /// Reads the answer. `None` if there is no marker, or none that holds for `lanes` lanes on the
+    /// server `run_id`.
     pub(crate) fn parse(answer: &Value, lanes: u16, run_id: &str) -> Option<Marker> {
         let Value::Array(fields) = answer else {
             return None;
@@ -75,10 +87,12 @@ impl Marker {
 }
 
 impl Queue {
-    /// The generation that Redis holds whole. `None` after a flush, a restart or a fail-over, and for a queue with another
-    /// number of lanes: then the dispatcher opens a generation above every one before.
+    /// The generation that Redis holds whole. `None` after a flush, a restart or a fail-over, and
+    /// for a queue with another number of lanes: then the dispatcher opens a generation above every
+    /// one before.
     ///
-    /// A dispatcher with nothing to push asks once a second, because consumers run nothing while there is none.
+    /// A dispatcher with nothing to push asks once a second, because consumers run nothing while
+    /// there is none.
     ///
     /// # Errors
     /// [`Error::Unavailable`]: retry.
@@ -88,23 +102,24 @@ impl Queue {
         Ok(marker.map(|marker| marker.generation))
     }
 
-    /// Makes `generation` the one that holds, and removes the lanes of older ones. Call it with a number that Postgres
-    /// hands out once, then push everything without an outcome, in order.
+    /// Makes `generation` the one that holds, and removes the lanes of older ones. Call it with a
+    /// number that Postgres hands out once, then push everything without an outcome, in order.
     ///
-    /// `repeats_through` is the highest log offset that can ever have been pushed before, for example the end of the
-    /// log: deliveries up to it come to handlers with [`crate::Received::maybe_repeated`].
+    /// `repeats_through` is the highest log offset that can ever have been pushed before, for
+    /// example the end of the log: deliveries up to it come to handlers with
+    /// [`crate::Received::maybe_repeated`].
     ///
     /// # Errors
-    /// [`Error::GenerationLost`]: Redis has this generation from before a restart, or a newer one. Unless another process
-    /// is the dispatcher now, open one above `found`. [`Error::Unavailable`]: retry with the same number.
+    /// [`Error::GenerationLost`]: Redis has this generation from before a restart, or a newer one.
+    /// Unless another process is the dispatcher now, open one above `found`.
+    /// [`Error::Unavailable`]: retry with the same number.
     pub async fn open_generation(
         &self,
         generation: u64,
         repeats_through: u64,
     ) -> Result<(), Error> {
         let live = self.link().live().await?;
-        let script = Script::new(OPEN);
-        let mut call = script.key(self.keys().marker());
+        let mut call = OPEN.key(self.keys().marker());
         call.arg(generation)
             .arg(self.lanes())
             .arg(&*live.run_id)
@@ -117,7 +132,7 @@ impl Queue {
             "queue generation opened"
         );
         if let Err(error) = self.remove_older_lanes(&live, generation).await {
-            tracing::warn!(%error, "lanes of older generations stay in redis until the next one is opened");
+            tracing::warn!(%error, "lanes of older generations stay in redis for now");
         }
         Ok(())
     }
@@ -169,7 +184,8 @@ fn older(keys: Vec<String>, generation: u64, queue: &Queue) -> Vec<String> {
     keys.into_iter().filter(is_older).collect()
 }
 
-/// Reads what a script that checks the marker answers: 1, or the generation it found instead, empty for none.
+/// Reads what a script that checks the marker answers: 1, or the generation it found instead, empty
+/// for none.
 pub(crate) fn confirm_marker(expected: u64, answer: Value) -> Result<(), Error> {
     let found = match answer {
         Value::Int(1) => return Ok(()),
@@ -210,9 +226,10 @@ mod tests {
         assert!(confirm_marker(7, Value::Int(1)).is_ok());
         for (answer, expected_found) in [("8", Some(8)), ("", None)] {
             let error = confirm_marker(7, Value::BulkString(answer.into())).unwrap_err();
-            assert!(
-                matches!(error, Error::GenerationLost { expected: 7, found } if found == expected_found)
-            );
+            let Error::GenerationLost { expected, found } = error else {
+                panic!("{error:?}");
+            };
+            assert_eq!((expected, found), (7, expected_found));
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
@@ -28,7 +28,8 @@ pub(crate) struct Intake {
     room: Notify,
     /// The refetcher, when it has work or a new time to wait for.
     refetch: Notify,
-    /// The lease keeper, when a lane may have come to rest; and whoever waits for acknowledgements to be carried out.
+    /// The lease keeper, when a lane may have come to rest; and whoever waits for acknowledgements
+    /// to be carried out.
     rest: Notify,
     flush: Notify,
     /// Unbounded, but never longer than what the gate lets run and buffer.
@@ -90,6 +91,12 @@ impl Intake {
             Some(acknowledgement) => drop(self.acknowledgements.send(acknowledgement)),
             None => self.rest.notify_one(),
         }
+    }
+
+    /// Ends the run of a handler that was dropped.
+    pub(crate) fn orphan(&self, slot: &Slot, retry_after: Duration) {
+        self.gate().orphan(slot, retry_after, Instant::now());
+        self.refetch.notify_one();
     }
 
     // For the reader.
@@ -199,7 +206,8 @@ impl Intake {
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
-        // A panic under the lock is a bug in the gate. To go on with it beats to stop every lane of this process.
+        // A panic under the lock is a bug in the gate. To go on with it beats to stop every lane of
+        // this process.
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

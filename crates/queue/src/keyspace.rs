@@ -43,8 +43,9 @@ impl Keyspace {
     }
 }
 
-/// The lane of an order key. Every process and version must agree on it, so it is spelled out here (FNV-1a with
-/// MurmurHash3's finisher, because FNV's low bits alone spread short keys badly) and pinned by a test.
+/// The lane of an order key. Every process and version must agree on it, so it is spelled out here
+/// (FNV-1a with MurmurHash3's finisher, because FNV's low bits alone spread short keys badly) and
+/// pinned by a test.
 pub(crate) fn lane_of(order_key: &str, lanes: u16) -> u16 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in order_key.bytes() {

@@ -1,8 +1,10 @@
-//! Which lanes this consumer owns: renewed by a task of its own, so that no amount of work starves it.
+//! Which lanes this consumer owns: renewed by a task of its own, so that no amount of work starves
+//! it.
 //!
-//! A lane has one owner at a time, decided in Postgres by whoever implements [`LaneLeases`]. Here we only keep to it:
-//! a lane that a renewal no longer names is dropped at once, and released when nothing of it runs any more; when renewals
-//! fail for a lease's whole duration, counted from before the last good one was asked for, every lane is dropped.
+//! A lane has one owner at a time, decided in Postgres by whoever implements [`LaneLeases`]. Here
+//! we only keep to it: a lane that a renewal no longer names is dropped at once, and released when
+//! nothing of it runs any more; when renewals fail for a lease's whole duration, counted from
+//! before the last good one was asked for, every lane is dropped.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,17 +21,21 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Pause after a renewal that failed. Short, because the leases are running out.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
 
-/// How long a release may take, which holds up renewals meanwhile. Lanes that were not released run out by themselves.
+/// How long a release may take, which holds up renewals meanwhile. Lanes that were not released run
+/// out by themselves.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Grants lanes. The queue calls one method at a time, and may drop a call that takes longer than the leases last.
+/// Grants lanes. The queue calls one method at a time, and may drop a call that takes longer than
+/// the leases last.
 pub trait LaneLeases: Send + Sync + 'static {
-    /// Renews what this consumer holds, and takes what it is due. Answers every lane it now owns, each with its fence: the
-    /// same as before if ownership was not interrupted, else a higher one. A lane left out is one to give up; it must
-    /// not be granted to another before it is released or its lease has run out.
+    /// Renews what this consumer holds, and takes what it is due. Answers every lane it now owns,
+    /// each with its fence: the same as before if ownership was not interrupted, else a higher one.
+    /// A lane left out is one to give up; it must not be granted to another before it is released
+    /// or its lease has run out.
     fn renew(&self) -> BoxFuture<'_, Result<Vec<Lane>, BoxError>>;
 
-    /// Gives back lanes of which nothing runs here any more. A lane that has another fence by now is not meant.
+    /// Gives back lanes of which nothing runs here any more. A lane that has another fence by now
+    /// is not meant.
     fn release<'a>(&'a self, lanes: &'a [Lane]) -> BoxFuture<'a, Result<(), BoxError>>;
 
     /// How often to renew; at most a third of the duration.
@@ -100,7 +106,7 @@ impl Keeper {
             tokio::select! {
                 () = tokio::time::sleep_until(runs_out.unwrap_or(wake).into()) => match runs_out {
                     Some(_) => {
-                        tracing::error!("lane leases ran out; nothing is run until they are renewed");
+                        tracing::error!("lane leases ran out, nothing runs until renewed");
                         self.lose();
                     }
                     None => return,

@@ -3,10 +3,12 @@
 //! # Layout, in reading order
 //!
 //! - [`config`], [`error`], `delivery`: what goes in and comes out.
-//! - `queue`, `generation`, `push`, `replies`: the queue in Redis, for those who fill it and wait for it.
+//! - `queue`, `generation`, `push`, `replies`: the queue in Redis, for those who fill it and wait
+//!   for it.
 //! - `consume`: how a consumer is put together; `backend` and `run` are what apalis sees of it.
 //! - `gate`: which delivery may run next. The heart, and free of I/O.
-//! - `intake`: the gate under its lock; `reader`, `refetcher`, `acknowledger`, `lease`: the four tasks around it.
+//! - `intake`: the gate under its lock; `reader`, `refetcher`, `acknowledger`, `lease`: the four
+//!   tasks around it.
 //! - `link`, `backoff`, `keyspace`, `reply`: Redis, up close.
 //! - `tick`: maintenance at an interval.
 

@@ -1,11 +1,12 @@
 //! One connection to Redis that comes back by itself.
 //!
-//! redis-rs has a connection manager, but we must know which server process answers: a restarted Redis may have lost the
-//! last second of pushes while its keys look whole. Here every connection carries the run id of the server behind it,
-//! read when it was made; a server cannot change under a connection.
+//! redis-rs has a connection manager, but we must know which server process answers: a restarted
+//! Redis may have lost the last second of pushes while its keys look whole. Here every connection
+//! carries the run id of the server behind it, read when it was made; a server cannot change under
+//! a connection.
 //!
-//! A failure drops the connection and starts a pause that all users of the link share, so that a lost Redis is asked
-//! again at most once per pause, whoever wants it.
+//! A failure drops the connection and starts a pause that all users of the link share, so that a
+//! lost Redis is asked again at most once per pause, whoever wants it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ use redis::{
 use crate::backoff;
 use crate::error::Error;
 
-/// How long connecting may take, and how long an answer. Beyond it the other end is taken for dead, as with half-open TCP.
+/// How long connecting may take, and how long an answer. Beyond it the other end is taken for dead,
+/// as with half-open TCP.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to Redis that is made again when it is lost.
@@ -59,7 +61,8 @@ impl Live {
 }
 
 impl Link {
-    /// Prepares a link; `patience` is how long a command of ours may block by its own wish. Connects on first use.
+    /// Prepares a link; `patience` is how long a command of ours may block by its own wish.
+    /// Connects on first use.
     pub(crate) fn new(redis_url: &str, patience: Duration) -> Result<Link, Error> {
         let client = client(redis_url)?;
         let config = AsyncConnectionConfig::new()
@@ -133,7 +136,8 @@ impl Link {
         answer
     }
 
-    /// Drops `live` and pauses: for a caller that is going to try the same again, whatever the error.
+    /// Drops `live` and pauses: for a caller that is going to try the same again, whatever the
+    /// error.
     pub(crate) fn back_off(&self, live: &Live, error: &RedisError) {
         let is_current = self
             .state()
@@ -145,7 +149,8 @@ impl Link {
         }
     }
 
-    /// Drops `live` without a pause: it is sound, but its owner no longer waits for the answer it owes.
+    /// Drops `live` without a pause: it is sound, but its owner no longer waits for the answer it
+    /// owes.
     pub(crate) fn forget(&self, live: &Live) {
         let mut state = self.state();
         if state
@@ -173,7 +178,8 @@ impl Link {
         live
     }
 
-    /// A connection counts as working only when a command succeeded on it: a loading server accepts connections.
+    /// A connection counts as working only when a command succeeded on it: a loading server accepts
+    /// connections.
     fn answered(&self) {
         let mut state = self.state();
         if state.failures > 0 {
@@ -193,12 +199,14 @@ impl Link {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is whole between any two statements that hold it; a panic elsewhere does not spoil it.
+        // The state is whole between any two statements that hold it; a panic elsewhere does not
+        // spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A client with Nagle's algorithm off: with it on, a small command waits for the answer to the one before.
+/// A client with Nagle's algorithm off: with it on, a small command waits for the answer to the one
+/// before.
 pub(crate) fn client(redis_url: &str) -> Result<redis::Client, Error> {
     let config_error = |error: RedisError| Error::Config {
         // The error's text does not repeat the URL, which holds a password.
@@ -249,7 +257,8 @@ fn pausing() -> RedisError {
     refusal("redis failed a moment ago and is left alone")
 }
 
-/// Whether the connection is of no more use: it is broken, or the server behind it is the wrong one or not ready.
+/// Whether the connection is of no more use: it is broken, or the server behind it is the wrong one
+/// or not ready.
 fn ends_connection(error: &RedisError) -> bool {
     let wrong_server = matches!(
         error.kind(),
@@ -270,6 +279,12 @@ mod tests {
         assert_eq!(info_field(info, "run_id"), Some("abc"));
         assert_eq!(info_field(info, "role"), Some("master"));
         assert_eq!(info_field(info, "run"), None);
+    }
+
+    #[test]
+    fn a_link_does_not_show_its_password() {
+        let link = Link::new("redis://user:hunter2@localhost/", Duration::ZERO).unwrap();
+        assert!(!format!("{link:?}").contains("hunter2"));
     }
 
     #[test]

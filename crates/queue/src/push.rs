@@ -1,12 +1,13 @@
 //! Puts deliveries into their lanes, in order, each at most once per generation.
 //!
-//! An entry's id is the delivery's log offset and position, chosen by us: Redis refuses an id that is not above the
-//! lane's last one, so that a repeated push adds nothing, also when the entry was acknowledged long ago.
+//! An entry's id is the delivery's log offset and position, chosen by us: Redis refuses an id that
+//! is not above the lane's last one, so that a repeated push adds nothing, also when the entry was
+//! acknowledged long ago.
 //!
-//! Invariant: a push stops at the first delivery that Redis does not take. If a later one went in alone, the earlier
-//! would look like a repeat for ever.
+//! Invariant: a push stops at the first delivery that Redis does not take. If a later one went in
+//! alone, the earlier would look like a repeat for ever.
 
-use std::sync::PoisonError;
+use std::sync::{LazyLock, PoisonError};
 
 use redis::{Script, Value};
 
@@ -28,24 +29,31 @@ pub(crate) const ORDERED_KEY_FIELD: &[u8] = b"k";
 pub(crate) const UNORDERED_KEY_FIELD: &[u8] = b"u";
 pub(crate) const PAYLOAD_FIELD: &[u8] = b"p";
 
-/// KEYS: the marker, then each delivery's lane. ARGV: generation, lanes, run id, then four per delivery: entry id, name
-/// of the key field, order key, payload. Answers 1, the generation it found instead, or the error of the XADD it
-/// stopped at.
-const PUSH: &str = "
+/// KEYS: the marker, then each delivery's lane. ARGV: generation, lanes, run id, then four per
+/// delivery: entry id, name of the key field, order key, payload. Answers 1, the generation it
+/// found instead, or the error of the XADD it stopped at.
+static PUSH: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "
 local marker = redis.call('HMGET', KEYS[1], 'generation', 'lanes', 'run_id')
-if marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] or marker[3] ~= ARGV[3] then return marker[1] or '' end
+if marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] or marker[3] ~= ARGV[3] then
+    return marker[1] or ''
+end
 for i = 2, #KEYS do
-    local at = 4 * (i - 1)
-    local added = redis.pcall('XADD', KEYS[i], ARGV[at], ARGV[at + 1], ARGV[at + 2], 'p', ARGV[at + 3])
-    if type(added) == 'table' and added.err and not string.find(added.err, 'equal or smaller', 1, true) then
+    local id, field, order_key, payload = unpack(ARGV, 4 * (i - 1), 4 * (i - 1) + 3)
+    local added = redis.pcall('XADD', KEYS[i], id, field, order_key, 'p', payload)
+    local failure = type(added) == 'table' and added.err
+    if failure and not string.find(failure, 'equal or smaller', 1, true) then
         return added
     end
 end
 return 1
-";
+",
+    )
+});
 
-/// How many deliveries may still be pushed before the lanes have to be counted again. Consumers only make room, so what
-/// one count allowed stays allowed.
+/// How many deliveries may still be pushed before the lanes have to be counted again. Consumers
+/// only make room, so what one count allowed stays allowed.
 #[derive(Debug, Default)]
 pub(crate) struct Headroom {
     generation: u64,
@@ -65,8 +73,9 @@ impl Headroom {
 impl Queue {
     /// Adds deliveries to `generation`, in the order given. Pushing some again is harmless.
     ///
-    /// The caller is the only pusher of its generation and pushes in log order. After any error it pushes the same
-    /// deliveries again before later ones: what is at or below the last id of its lane counts as pushed.
+    /// The caller is the only pusher of its generation and pushes in log order. After any error it
+    /// pushes the same deliveries again before later ones: what is at or below the last id of its
+    /// lane counts as pushed.
     ///
     /// # Errors
     /// [`Error::Full`]: nothing was pushed, wait. An empty queue takes any number.
@@ -124,8 +133,7 @@ impl Queue {
         generation: u64,
         batch: &[Delivery],
     ) -> Result<(), Error> {
-        let script = Script::new(PUSH);
-        let mut call = script.key(self.keys().marker());
+        let mut call = PUSH.key(self.keys().marker());
         call.arg(generation).arg(self.lanes()).arg(&*live.run_id);
         for delivery in batch {
             let key_field = match delivery.unordered {

@@ -9,7 +9,8 @@ use crate::keyspace::Keyspace;
 use crate::link::{Link, Live};
 use crate::push::Headroom;
 
-/// A handle on the queue. Cheap to clone; all clones share one connection, which comes back by itself.
+/// A handle on the queue. Cheap to clone; all clones share one connection, which comes back by
+/// itself.
 #[derive(Clone, Debug)]
 pub struct Queue {
     inner: Arc<Inner>,
@@ -21,7 +22,8 @@ struct Inner {
     keys: Keyspace,
     link: Link,
     headroom: Mutex<Headroom>,
-    /// Held by the one push that is under way, so that pushes of one process stay in the order of their calls.
+    /// Held by the one push that is under way, so that pushes of one process stay in the order of
+    /// their calls.
     pushing: tokio::sync::Mutex<()>,
 }
 
@@ -29,7 +31,8 @@ impl Queue {
     /// Connects to Redis.
     ///
     /// # Errors
-    /// [`Error::Config`]: fix the config. [`Error::Unavailable`]: Redis does not answer, or is a replica.
+    /// [`Error::Config`]: fix the config. [`Error::Unavailable`]: Redis does not answer, or is a
+    /// replica.
     pub async fn connect(config: Config) -> Result<Queue, Error> {
         config::check(&config).map_err(|reason| Error::Config {
             reason: reason.into(),

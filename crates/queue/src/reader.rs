@@ -1,10 +1,11 @@
 //! Reads the leased lanes from Redis into the gate.
 //!
-//! Every lane is read by a cursor from its start, without a consumer group: the stream holds what is unacknowledged, and
-//! a lane has one owner. Reading changes nothing in Redis, so that a read can be dropped at any moment.
+//! Every lane is read by a cursor from its start, without a consumer group: the stream holds what
+//! is unacknowledged, and a lane has one owner. Reading changes nothing in Redis, so that a read
+//! can be dropped at any moment.
 //!
-//! Each read also brings the generation marker, looked at before the entries: a flushed, restarted or newer Redis is
-//! noticed with the next read, within [`BLOCK`].
+//! Each read also brings the generation marker, looked at before the entries: a flushed, restarted
+//! or newer Redis is noticed with the next read, within [`BLOCK`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::reply;
 /// How long a read waits for news, and thus how late a change of generation may be noticed.
 const BLOCK: Duration = Duration::from_millis(500);
 
-/// Pause between looks at the marker while there is nothing to read: no generation holds, or the gate is full.
+/// Pause between looks at the marker while there is nothing to read: no generation holds, no
+/// lane is leased, or the gate is full.
 const IDLE: Duration = Duration::from_millis(250);
 
 /// Entries one read takes from one lane, so that an answer stays small and quickly parsed.
@@ -89,9 +91,6 @@ impl Reader {
             () = tokio::time::sleep(IDLE) => 0,
         };
         let reads = plan(&self.cursors, room);
-        if reads.is_empty() && self.intake.generation().is_none() {
-            tokio::time::sleep(IDLE).await;
-        }
         let (marker, answers) = self.read(live, &reads).await?;
         let generation = marker.map(|marker| marker.generation);
         if generation != self.intake.generation() {
@@ -104,10 +103,13 @@ impl Reader {
         } else {
             self.accept(&reads, answers);
         }
-        match marker {
-            Some(marker) => self.begin(live, leased, marker).await,
-            None => Ok(()),
+        if let Some(marker) = marker {
+            self.begin(live, leased, marker).await?;
         }
+        if self.cursors.is_empty() {
+            tokio::time::sleep(IDLE).await;
+        }
+        Ok(())
     }
 
     async fn read(&self, live: &Live, reads: &[Read]) -> RedisResult<(Option<Marker>, Vec<Value>)> {
@@ -161,8 +163,8 @@ impl Reader {
         }
     }
 
-    /// Begins to read lanes that were granted since, or all of them after a change of generation. What is in a lane by
-    /// then may have been run by its former owner.
+    /// Begins to read lanes that were granted since, or all of them after a change of generation.
+    /// What is in a lane by then may have been run by its former owner.
     async fn begin(&mut self, live: &Live, leased: &[Lane], marker: Marker) -> RedisResult<()> {
         let is_new = |lane: &&Lane| !self.cursors.contains_key(&lane.index);
         let new: Vec<Lane> = leased.iter().filter(is_new).copied().collect();
@@ -221,8 +223,9 @@ struct Read {
     may_block: bool,
 }
 
-/// Shares `room` among the lanes. Lanes that gave all they could last time get three quarters of it and are not waited
-/// for; without such lanes, one read waits for news of any. A read may overshoot the room by an entry per lane.
+/// Shares `room` among the lanes. Lanes that gave all they could last time get three quarters of it
+/// and are not waited for; without such lanes, one read waits for news of any. A read may overshoot
+/// the room by an entry per lane.
 fn plan(cursors: &BTreeMap<u16, Cursor>, room: usize) -> Vec<Read> {
     if room == 0 {
         return Vec::new();

@@ -1,7 +1,7 @@
 //! Tells the process that waits for an outcome, by publish and subscribe.
 //!
-//! Nothing is kept for a process that does not listen: a notice lost while Redis is away is a time-out for the one who
-//! waits, who then asks Postgres. Postgres is the record.
+//! Nothing is kept for a process that does not listen: a notice lost while Redis is away is a
+//! time-out for the one who waits, who then asks Postgres. Postgres is the record.
 
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::link;
 use crate::queue::Queue;
 
-/// Notices held for a slow receiver. Beyond it they wait in Redis, which in the end drops the connection.
+/// Notices held for a slow receiver. Beyond it they wait in Redis, which in the end drops the
+/// connection.
 const MAX_HELD: usize = 1024;
 
 impl Queue {
@@ -35,8 +36,9 @@ impl Queue {
         Ok(self.link().query(&live, &pipeline).await?)
     }
 
-    /// Listens for notices to `reply_to`. It listens when this returns, so that what is caused after is not missed; when
-    /// the connection is lost it subscribes again by itself. Ends when the receiver is dropped.
+    /// Listens for notices to `reply_to`. It listens when this returns, so that what is caused
+    /// after is not missed; when the connection is lost it subscribes again by itself. Ends when
+    /// the receiver is dropped.
     ///
     /// # Errors
     /// [`Error::Unavailable`]: retry.

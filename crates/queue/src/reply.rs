@@ -1,6 +1,7 @@
 //! Reading the answers of XREAD, XRANGE and XREVRANGE.
 //!
-//! redis-rs has types for them, but those build a hash map per entry; here the payload is moved, not copied.
+//! redis-rs has types for them, but those build a hash map per entry; here the payload is moved,
+//! not copied.
 
 use bytes::Bytes;
 use redis::Value;

@@ -16,10 +16,12 @@ use crate::delivery::{Received, Verdict};
 use crate::gate::{Slot, Taken};
 use crate::intake::Intake;
 
-/// When to try a delivery again whose handler panicked or was dropped. A handler decides about failures of its own.
+/// When to try a delivery again whose handler panicked or was dropped. A handler decides about
+/// failures of its own.
 const RETRY_AFTER_LOSS: Duration = Duration::from_secs(1);
 
-/// Calls the handler, in a tokio task of its own so that handlers use every core, and settles with its verdict.
+/// Calls the handler, in a tokio task of its own so that handlers use every core, and settles with
+/// its verdict.
 #[derive(Clone)]
 pub(crate) struct Run<H> {
     pub(crate) intake: Arc<Intake>,
@@ -50,26 +52,18 @@ where
         let handling = async move { handler(received).await };
         Running {
             intake: self.intake.clone(),
-            slot: Some(slot),
+            unsettled: Some(slot),
             handling: AbortOnDrop(tokio::spawn(handling.instrument(span))),
         }
     }
 }
 
-/// A handler under way. Dropped before its end, it ends the handler too, and the delivery counts as told to retry.
+/// A handler under way. Dropped before its end, it ends the handler, and the delivery is tried
+/// again.
 pub(crate) struct Running {
     intake: Arc<Intake>,
-    /// Taken when the verdict is in.
-    slot: Option<Slot>,
+    unsettled: Option<Slot>,
     handling: AbortOnDrop<Verdict>,
-}
-
-impl Running {
-    fn settle(&mut self, verdict: Verdict) {
-        if let Some(slot) = self.slot.take() {
-            self.intake.settle(&slot, verdict);
-        }
-    }
 }
 
 impl Future for Running {
@@ -83,7 +77,9 @@ impl Future for Running {
                     after: RETRY_AFTER_LOSS,
                 }
             });
-            self.settle(verdict);
+            if let Some(slot) = self.unsettled.take() {
+                self.intake.settle(&slot, verdict);
+            }
             Ok(())
         })
     }
@@ -91,8 +87,8 @@ impl Future for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.settle(Verdict::Retry {
-            after: RETRY_AFTER_LOSS,
-        });
+        if let Some(slot) = self.unsettled.take() {
+            self.intake.orphan(&slot, RETRY_AFTER_LOSS);
+        }
     }
 }

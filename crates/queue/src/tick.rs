@@ -1,7 +1,8 @@
 //! Maintenance at a fixed interval, in this process: reconciling, retention, counting.
 //!
-//! apalis-cron makes the ticks, over an interval of our own. Users' schedules are rows in Postgres and not driven by it:
-//! two schedulers would fire each twice, and a tick is lost while the process is down.
+//! apalis-cron makes the ticks, over an interval of our own. Users' schedules are rows in Postgres
+//! and not driven by it: two schedulers would fire each twice, and a tick is lost while the process
+//! is down.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -21,11 +22,11 @@ use tower::Service;
 
 use crate::abort::AbortOnDrop;
 
-/// Calls `handler` every `period`, in whole seconds and at least one, for the first time one period from now, until
-/// `shutdown` resolves; then a call under way is dropped.
+/// Calls `handler` every `period`, in whole seconds and at least one, for the first time one period
+/// from now, until `shutdown` resolves; then a call under way is dropped.
 ///
-/// A call that fails or panics is logged and the next tick comes as usual. While one goes on, ticks are left out: there is
-/// never more than one at a time.
+/// A call that fails or panics is logged and the next tick comes as usual. While one goes on, ticks
+/// are left out: there is never more than one at a time.
 pub async fn every<H, F, E>(
     name: &'static str,
     period: Duration,
@@ -49,8 +50,8 @@ pub async fn every<H, F, E>(
             .backend(CronScheduler::new(interval))
             .build(run.clone())
     };
-    // apalis-cron ends its worker when a tick is in the past by the time it is polled for: after a pause of the process or
-    // a step of the clock. A new worker counts from now.
+    // apalis-cron ends its worker when a tick is in the past by the time it is polled for: after a
+    // pause of the process or a step of the clock. A new worker counts from now.
     let monitor = Monitor::new()
         .with_terminator(async {})
         .should_restart(|_, _| true)
@@ -75,12 +76,15 @@ impl Schedule<Utc> for Interval {
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        // Rounded up, because a tick that is already past when apalis-cron looks at the clock ends its worker.
-        Some(Tick::new(since_epoch.as_secs() + 1 + self.seconds))
+        // To the nearest second: a tick that comes a little late does not put off the next, and
+        // none is so near that it may be past when apalis-cron looks at the clock.
+        let nearest = (since_epoch + Duration::from_millis(500)).as_secs();
+        Some(Tick::new(nearest + self.seconds))
     }
 }
 
-/// The service that apalis-cron's worker calls at each tick. It is always ready: a tick that has to wait would be past.
+/// The service that apalis-cron's worker calls at each tick. It is always ready: a tick that has to
+/// wait would be past.
 #[derive(Clone)]
 struct RunTick<H> {
     name: &'static str,

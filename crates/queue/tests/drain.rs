@@ -68,6 +68,7 @@ async fn a_handler_that_does_not_end_is_dropped_and_its_lane_kept_until_the_leas
     consumer.shut_down().await;
     consumer.drained().await;
     assert_eq!(queue.queued().await.unwrap(), 1);
+    assert_eq!(grants.held_by(1), 1);
 
     grants.expire(1);
     let next = Consumer::start(&queue, grants.join(2), stage::recording(&record));

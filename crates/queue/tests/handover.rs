@@ -54,7 +54,8 @@ async fn what_a_killed_consumer_had_is_run_by_the_next() {
     second.stop().await;
 }
 
-/// The lane waits for its running delivery, however long: it is not granted to another before it is released.
+/// The lane waits for its running delivery, however long: it is not granted to another before it is
+/// released.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_is_released_only_when_nothing_of_it_runs() {
     let redis = Redis::start();
@@ -114,7 +115,8 @@ async fn without_leases_nothing_is_run_and_with_them_again_everything() {
     queue.push(1, &stage::deliveries(10, 3)).await.unwrap();
     record.wait_for(10).await;
     grants.set_down(true);
-    // The lanes are dropped when the lease has run out, so that a delivery stays queued while it is pushed after that.
+    // The lanes are dropped when the lease has run out, so that a delivery stays queued while it is
+    // pushed after that.
     let mut log_offset = 10;
     stage::eventually(|| {
         log_offset += 1;

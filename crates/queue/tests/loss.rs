@@ -1,11 +1,13 @@
-//! Redis is lost in every way; Postgres, here the list of what was pushed and the record, still has everything.
+//! Redis is lost in every way; Postgres, here the list of what was pushed and the record, still has
+//! everything.
 
 use tidegate_queue::{Config, Delivery, Error, Queue};
 use tidegate_testkit::Redis;
 
 use crate::stage::{self, Consumer, Grants, Record};
 
-/// What a dispatcher does when a generation is lost: opens the next one and queues again what has no outcome.
+/// What a dispatcher does when a generation is lost: opens the next one and queues again what has
+/// no outcome.
 async fn requeue(queue: &Queue, generation: u64, deliveries: &[Delivery], record: &Record) {
     let end_of_log = deliveries.last().map_or(0, |last| last.log_offset);
     stage::eventually(|| async { queue.open_generation(generation, end_of_log).await.ok() }).await;
@@ -48,8 +50,8 @@ async fn flushall_costs_delay_but_no_delivery() {
     consumer.stop().await;
 }
 
-/// D9: a crash of Redis, with and without a file that brings its keys back. Either way the generation is over, because
-/// the last second of the file may be missing.
+/// D9: a crash of Redis, with and without a file that brings its keys back. Either way the
+/// generation is over, because the last second of the file may be missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_redis_is_a_lost_generation() {
     for (redis, expected_found) in [(Redis::start(), None), (Redis::durable(), Some(1))] {
@@ -79,7 +81,8 @@ async fn a_restarted_redis_is_a_lost_generation() {
     }
 }
 
-/// D18: a Redis that keeps its connections and says nothing. What runs ends, and its acknowledgement waits.
+/// D18: a Redis that keeps its connections and says nothing. What runs ends, and its
+/// acknowledgement waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_redis_is_waited_for() {
     let redis = Redis::start();

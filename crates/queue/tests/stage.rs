@@ -1,4 +1,5 @@
-//! What the tests play on: a queue on a Redis of its own, consumers, lanes granted in memory, and a record of outcomes.
+//! What the tests play on: a queue on a Redis of its own, consumers, lanes granted in memory, and a
+//! record of outcomes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -73,7 +74,8 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(mut ask: impl FnMut() 
     .await
 }
 
-/// Plays the part of Postgres: what has been done, in which order, and that no key runs twice at once.
+/// Plays the part of Postgres: what has been done, in which order, and that no key runs twice at
+/// once.
 #[derive(Clone)]
 pub struct Record {
     state: Arc<Mutex<Outcomes>>,
@@ -101,7 +103,8 @@ impl Record {
         }
     }
 
-    /// A handler's beginning. None: it has been done before, which is fine only if the queue warned.
+    /// A handler's beginning. None: it has been done before, which is fine only if the queue
+    /// warned.
     pub fn begin(&self, received: &Received) -> Option<Begun> {
         let delivery = &received.delivery;
         let mut state = self.state.lock().unwrap();
@@ -203,8 +206,8 @@ pub fn recording(
     }
 }
 
-/// Grants lanes evenly among its members, as the worker does through Postgres: a lane changes hands only when it was
-/// released. Leases do not run out by themselves here, unless [`Grants::expire`].
+/// Grants lanes evenly among its members, as the worker does through Postgres: a lane changes hands
+/// only when it was released. Leases do not run out by themselves here, unless [`Grants::expire`].
 #[derive(Clone, Default)]
 pub struct Grants {
     state: Arc<Mutex<Granted>>,
@@ -408,7 +411,8 @@ impl Consumer {
         self.drained().await;
     }
 
-    /// Ends it at once, as far as a task can be killed: nothing is acknowledged or released any more.
+    /// Ends it at once, as far as a task can be killed: nothing is acknowledged or released any
+    /// more.
     pub async fn kill(self) {
         self.consuming.abort();
         assert!(self.consuming.await.unwrap_err().is_cancelled());

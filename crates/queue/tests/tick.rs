@@ -23,7 +23,10 @@ async fn ticks_go_on_after_failures_panics_and_slow_calls_and_never_overlap() {
                 0 => Err("fails"),
                 1 => panic!("as it should"),
                 // Slower than the interval.
-                2 => Ok(tokio::time::sleep(Duration::from_millis(2500)).await),
+                2 => {
+                    tokio::time::sleep(Duration::from_millis(2500)).await;
+                    Ok(())
+                }
                 _ => Ok(()),
             }
         }

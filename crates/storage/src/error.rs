@@ -1,7 +1,7 @@
 //! What can go wrong between a class and its table, by what the caller does about it.
 
 use tidegate_parse_protocol::{ErrorCode, FieldType, ParseError};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -121,6 +121,7 @@ impl Error {
         let refused = |code, message: &str| Error::Refused(ParseError::new(code, message));
         let code = database.code();
         match (code, &code.code()[..2]) {
+            _ if is_lost_race(database) => Error::StaleSchema,
             (&SqlState::UNIQUE_VIOLATION, _) => Error::Duplicate {
                 table: database.table().map(str::to_owned),
                 constraint: constraint(),
@@ -162,6 +163,16 @@ impl Error {
             ),
             _ => Error::Database { source },
         }
+    }
+}
+
+/// Two changed the catalog at once: it is there already, or was when the other one committed.
+fn is_lost_race(database: &DbError) -> bool {
+    match *database.code() {
+        SqlState::DUPLICATE_OBJECT | SqlState::DUPLICATE_TABLE | SqlState::DUPLICATE_COLUMN => true,
+        SqlState::UNIQUE_VIOLATION => database.schema() == Some("pg_catalog"),
+        SqlState::INTERNAL_ERROR => database.message().starts_with("tuple concurrently"),
+        _ => false,
     }
 }
 

@@ -10,10 +10,15 @@ use tokio::task::AbortHandle;
 
 use crate::ensure::{SchemaChange, missing};
 use crate::listen::Listener;
+use crate::param::Param;
 use crate::query;
 use crate::schema::Schema;
 use crate::secret::Secrets;
+use crate::sql::Statement;
 use crate::{Error, listen, plain, pool, row, schema, system};
+
+/// How often a schema change is tried while others, who do not take our lock, change the same table or publication.
+const SCHEMA_CHANGE_ATTEMPTS: u32 = 4;
 
 /// Dropped columns that are remembered; at this many all are forgotten, which costs a look at the schema for each.
 const MAX_GONE_COLUMNS: usize = 10_000;
@@ -110,7 +115,7 @@ impl Storage {
     /// Makes sure that a class exists and has these fields, and returns it as it then is.
     ///
     /// `captured`: also that its changes are published whole, if the publication exists. Without anything to do there
-    /// is no SQL. Fields named `ACL`, and `password` of `_User`, every class has.
+    /// is no SQL (one look while a publication is missed). Fields named `ACL`, and `password` of `_User`, every class has.
     ///
     /// # Errors
     /// [`Error::FieldType`]: a field has another type. [`Error::Refused`]: a name is not allowed, or is a table that is
@@ -121,11 +126,24 @@ impl Storage {
         fields: &BTreeMap<String, FieldType>,
         captured: bool,
     ) -> Result<Arc<ClassSchema>, Error> {
-        let schema = self.schema();
-        let is_captured = !captured || !schema.has_publication() || schema.is_captured(class);
-        if let Some(known) = schema.class(class)
+        for _ in 1..SCHEMA_CHANGE_ATTEMPTS {
+            match self.ensure_once(class, fields, captured).await {
+                Err(Error::StaleSchema) => self.reload_schema().await?,
+                result => return result,
+            };
+        }
+        self.ensure_once(class, fields, captured).await
+    }
+
+    async fn ensure_once(
+        &self,
+        class: &str,
+        fields: &BTreeMap<String, FieldType>,
+        captured: bool,
+    ) -> Result<Arc<ClassSchema>, Error> {
+        if let Some(known) = self.schema().class(class)
             && missing(&known, fields)?.is_empty()
-            && is_captured
+            && !(captured && self.lacks_capture(class).await?)
         {
             return Ok(known);
         }
@@ -137,10 +155,22 @@ impl Storage {
         }
         change.commit(&self.inner.sender_id).await?;
         drop(client);
-        self.reload_schema()
-            .await?
-            .class(class)
-            .ok_or(Error::StaleSchema)
+        let schema = self.reload_schema().await?;
+        schema.class(class).ok_or(Error::StaleSchema)
+    }
+
+    /// True when the class could be captured and is not. While there is no publication each call looks for it: capture
+    /// makes it in its own time, and the first change after that must not be missed.
+    async fn lacks_capture(&self, class: &str) -> Result<bool, Error> {
+        let schema = self.schema();
+        if schema.has_publication() {
+            return Ok(!schema.is_captured(class));
+        }
+        let statement = Statement {
+            text: "select from pg_publication where pubname = $1::text".to_owned(),
+            params: vec![Param::Text(self.inner.publication.clone())],
+        };
+        Ok(!pool::read(&self.inner.pool, &statement).await?.is_empty())
     }
 
     /// Finds objects: REST JSON, with the access list as `_rperm` and `_wperm`.

@@ -221,7 +221,6 @@ async fn a_captured_class_joins_the_publication_in_the_same_transaction() {
         .batch_execute(&format!("create publication {PUBLICATION}"))
         .await
         .unwrap();
-    storage.reload_schema().await.unwrap();
     storage.ensure_fields("Before", &total, true).await.unwrap();
     storage.ensure_fields("New", &total, true).await.unwrap();
     storage.ensure_fields("Other", &total, false).await.unwrap();
@@ -237,6 +236,36 @@ async fn a_captured_class_joins_the_publication_in_the_same_transaction() {
         .await
         .unwrap();
     other.ensure_fields("New", &total, true).await.unwrap();
+}
+
+#[tokio::test]
+async fn capture_may_publish_the_same_table_at_the_same_moment() {
+    let fixture = Fixture::new().await;
+    let mut client = fixture.database.connect().await;
+    let create = format!("create publication {PUBLICATION}");
+    client.batch_execute(&create).await.unwrap();
+    let total = fields([("total", FieldType::Number)]);
+    let storage = &fixture.storage;
+    storage.ensure_fields("Order", &total, false).await.unwrap();
+    let capture = client.transaction().await.unwrap();
+    let publish = format!(r#"alter publication {PUBLICATION} add table "Order""#);
+    capture.batch_execute(&publish).await.unwrap();
+    let release = async {
+        let watcher = fixture.database.connect().await;
+        let waiting = "select exists (select from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock')";
+        while !watcher
+            .query_one(waiting, &[])
+            .await
+            .unwrap()
+            .get::<_, bool>(0)
+        {}
+        capture.commit().await.unwrap();
+    };
+    let ensure = storage.ensure_fields("Order", &total, true);
+    let (ensured, ()) = futures_util::join!(ensure, release);
+    ensured.unwrap();
+    assert!(storage.schema().is_captured("Order"));
 }
 
 #[tokio::test]

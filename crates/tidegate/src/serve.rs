@@ -22,10 +22,20 @@ use crate::{health, telemetry};
 pub fn main(arguments: ServeArguments) -> Result<()> {
     let config = Config::load(&arguments.settings, arguments.project.as_deref())?;
     telemetry::start_logging(&config)?;
+    arm_failpoint();
     run_to_end(async {
         let shutdown = shutdown_on_signal()?;
         Server::start(config, &arguments.roles, shutdown).await?.run_until_shutdown().await
     })
+}
+
+/// `TIDEGATE_FAILPOINT=worker-ran:3` ends the process at its third passage there; for tests.
+fn arm_failpoint() {
+    #[cfg(debug_assertions)]
+    if let Ok(wanted) = std::env::var("TIDEGATE_FAILPOINT") {
+        let (place, nth) = wanted.split_once(':').unwrap_or((&wanted, "1"));
+        tidegate_event::failpoint::arm(place, nth.parse().unwrap_or(1));
+    }
 }
 
 /// Runs a command on a runtime of its own, and does not wait for what it left behind.

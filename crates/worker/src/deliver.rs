@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use metrics::{gauge, histogram};
 use tidegate_cloud_code::Outcome as Ended;
 use tidegate_event::report::chain;
-use tidegate_event::{Delivery, Notice};
+use tidegate_event::{Delivery, Notice, failpoint};
 use tidegate_event_log::{EventLog, LaneLease, Outcome, Status};
 use tidegate_queue::{Queue, Received, Verdict};
 use tidegate_write_path::WritePath;
@@ -54,6 +54,7 @@ impl Deliverer {
                 return Verdict::Retry { after: Duration::from_millis(500) };
             }
         };
+        failpoint::pass(failpoint::WORKER_TAKEN);
         let attempts = earlier + 1;
         let begun = Instant::now();
         let ended = self.run(&delivery, attempts).await;
@@ -77,7 +78,9 @@ impl Deliverer {
             duration_us: begun.elapsed().as_micros() as u64,
             lane: LaneLease { lane: received.lane.index, fence: received.lane.fence },
         };
+        failpoint::pass(failpoint::WORKER_RAN);
         self.recorder.record(outcome).await;
+        failpoint::pass(failpoint::WORKER_RECORDED);
         if attempts == 1 {
             self.tell(&delivery, status == Status::Done).await;
         }

@@ -16,6 +16,7 @@ import { Request, Response } from './web/request-response.js';
 import { webStreams } from './web/streams.js';
 import { structuredClone } from './web/structured-clone.js';
 import { URL, URLSearchParams } from './web/url.js';
+import './node/timers.js';
 import { Buffer } from './node/buffer.js';
 import process from './node/process.js';
 

@@ -1,8 +1,6 @@
-// The runtime's beginning: makes the world that cloud code expects, and the one object that the host talks to.
+// The runtime's beginning, and the one object that the host talks to.
 
-import { installErrors } from './errors.js';
-import { installScope } from './scope.js';
-import { installGlobals } from './globals.js';
+import './world.js';
 import { installSdk } from './parse/sdk.js';
 import { installCloud } from './cloud/members.js';
 import { manifest } from './cloud/registry.js';
@@ -12,9 +10,6 @@ import { requireBuiltin } from './node/index.js';
 import { run } from './run.js';
 import { fireTimer, forgetTimers } from './timers.js';
 
-installErrors();
-installScope();
-installGlobals();
 installSdk();
 installCloud();
 

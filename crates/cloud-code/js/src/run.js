@@ -1,31 +1,26 @@
 // One call of one handler, from the host's `run` to its `done`.
 
 import { native } from './native.js';
-import { within } from './scope.js';
 import { handle } from './handle.js';
 import { returned, threw } from './outcome.js';
+import { within } from './scope.js';
 
 const parsedHandlers = new Map();
 
 /** Starts a run; its outcome goes to the host when the handler has settled. */
 export function run(id, handlerJson, requestJson) {
   const frame = { run: { id, indent: '' }, stores: null };
-  within(frame, () => {
-    let promise;
-    try {
-      promise = handle(parsedHandler(handlerJson), JSON.parse(requestJson));
-    } catch (error) {
-      return finish(id, threw(error));
-    }
-    promise.then(
-      (outcome) => finish(id, returned(outcome)),
-      (error) => finish(id, threw(error)),
-    );
-  });
+  within(frame, execute, undefined, [id, handlerJson, requestJson]);
 }
 
-function finish(id, outcomeJson) {
-  native.done(id, outcomeJson);
+async function execute(id, handlerJson, requestJson) {
+  let outcome;
+  try {
+    outcome = returned(await handle(parsedHandler(handlerJson), JSON.parse(requestJson)));
+  } catch (error) {
+    outcome = threw(error);
+  }
+  native.done(id, outcome);
 }
 
 /** A bundle has few handlers and each is called often. */

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use rquickjs::{Atom, Context, Ctx, Function, IntoAtom, Null, Object};
+use rquickjs::{Atom, Context, Ctx, Function, IntoAtom, JsLifetime, Null, Object, Persistent};
 
 use crate::board::Board;
 use crate::clock::now_ns;
@@ -26,11 +26,15 @@ use super::state::{State, threw};
 /// Outcomes wait at most this long for the rest of their batch.
 const FLUSH_EVERY_NS: u64 = 1_000_000;
 
+/// How long the jobs of an interrupted run may go on.
+const LEFTOVERS_NS: u64 = 20_000_000;
+
 /// The answer to a host call that no run may make.
 const REFUSED_CALL: &str =
     r#"{"code":1,"message":"this call belongs to no open request: it was made while the code was loading or after its request ended","name":"Error"}"#;
 
-/// The functions of `__runtime`.
+/// The functions of `__runtime`, as they were before any user code ran.
+#[derive(Clone)]
 pub(crate) struct Entries<'js> {
     run: Function<'js>,
     answer: Function<'js>,
@@ -39,6 +43,11 @@ pub(crate) struct Entries<'js> {
     manifest: Function<'js>,
     /// Where the runtime keeps whose code it is in; null between jobs.
     scope: Option<(Object<'js>, Atom<'js>)>,
+}
+
+// SAFETY: the type has the lifetime `'js` and no other, and `Changed` is the same type with that lifetime changed.
+unsafe impl<'js> JsLifetime<'js> for Entries<'js> {
+    type Changed<'to> = Entries<'to>;
 }
 
 impl<'js> Entries<'js> {
@@ -101,9 +110,15 @@ impl<'js> Entries<'js> {
 }
 
 /// Serves runs until the server closes the socket.
-pub(crate) fn serve(context: &Context, state: &State, board: &Board, socket: RawFd) -> io::Result<()> {
+pub(crate) fn serve(
+    context: &Context,
+    entries: Persistent<Entries<'static>>,
+    state: &State,
+    board: &Board,
+    socket: RawFd,
+) -> io::Result<()> {
     context.with(|ctx| {
-        let entries = Entries::find(&ctx).map_err(|thrown| io::Error::other(thrown.message))?;
+        let entries = entries.restore(&ctx).map_err(io::Error::other)?;
         Isolate { ctx, entries, state, board, after_gc_bytes: Cell::new(0) }.serve(socket)
     })
 }
@@ -150,7 +165,7 @@ impl Isolate<'_, '_> {
                 if !self.board.claim(slot, run) {
                     return; // The server gave it to another isolate.
                 }
-                self.state.open_run(run, soft_deadline_ns);
+                self.state.open_run(run, handler, soft_deadline_ns);
                 let entered = |thrown: &Thrown| {
                     let stack = thrown.stack.as_deref();
                     self.state.done(run, &threw(141, &thrown.message, stack));
@@ -189,6 +204,7 @@ impl Isolate<'_, '_> {
         self.entries.run_jobs(&self.ctx, self.state);
         self.entries.answer_refused(&self.ctx, self.state);
         log_rejections(&self.ctx, self.state);
+        self.state.end_burst();
         self.settle(run);
         self.board.end_burst();
     }
@@ -196,12 +212,8 @@ impl Isolate<'_, '_> {
     fn settle(&self, run: u32) {
         if self.state.take_interrupted() {
             self.state.fail(run, Failure::Interrupted);
-            if self.state.is_poisoned() {
-                // What the first interrupt left behind keeps computing: no neighbour can be finished in here.
-                self.state.flush();
-                std::process::exit(3);
-            }
             self.state.poison("a run computed past its deadline");
+            self.drain_leftovers(run);
         }
         if memory::take_refused() {
             self.state.poison("the memory limit was reached");
@@ -212,6 +224,17 @@ impl Isolate<'_, '_> {
         }
         self.state.settle();
         self.collect_garbage();
+    }
+
+    /// Runs the jobs that an interrupted run left, on its own account. If these do not end either, no neighbour can be
+    /// finished in here: the process ends, while the board still says whose fault it is.
+    fn drain_leftovers(&self, run: u32) {
+        self.state.begin_burst(run, Some(now_ns() + LEFTOVERS_NS));
+        self.entries.run_jobs(&self.ctx, self.state);
+        if self.state.take_interrupted() {
+            self.state.flush();
+            std::process::exit(3);
+        }
     }
 
     /// QuickJS collects cycles when the heap has grown by half, which a limit may never let it.

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 
 use rquickjs::{Ctx, Persistent, Value};
 
@@ -25,8 +26,12 @@ const MAX_LOG_BYTES_PER_RUN: usize = 1024 * 1024;
 /// Output is sent once this much has gathered, also in the middle of a burst, so that a flood waits for the server.
 const FLUSH_BYTES: usize = 256 * 1024;
 
-/// How long a burst may last in an isolate that is only kept to finish what it had open.
-const POISONED_BURST_NS: u64 = 200_000_000;
+/// A burst shorter than this holds nobody up.
+const SHORT_BURST_NS: u64 = 1_000_000;
+
+/// After this many short bursts in a row a handler is taken to be quick, and others' outcomes are not sent before its
+/// next one but together with its own: one write for a batch is what makes short calls cheap.
+const QUICK_AFTER: u8 = 3;
 
 /// How long a module's own timer may compute.
 const MODULE_BURST_NS: u64 = 1_000_000_000;
@@ -38,6 +43,8 @@ pub(crate) struct State {
     pub(crate) random: Random,
     pub(crate) loading: Cell<bool>,
     runs: RefCell<HashMap<u32, OpenRun>>,
+    /// By handler, as the server names it.
+    quickness: RefCell<HashMap<String, Quickness>>,
     /// Whose each unanswered host call is.
     calls: RefCell<HashMap<u32, u32>>,
     /// Calls that this process answers itself, because no run may make them.
@@ -47,6 +54,7 @@ pub(crate) struct State {
     touched: RefCell<Vec<u32>>,
     module_log_bytes: Cell<usize>,
     burst_run: Cell<u32>,
+    burst_started_ns: Cell<u64>,
     burst_limit_ns: Cell<u64>,
     interrupted: Cell<bool>,
     poisoned: Cell<bool>,
@@ -57,9 +65,13 @@ pub(crate) struct State {
 /// A JavaScript value kept beyond the call that showed it.
 type Kept = Persistent<Value<'static>>;
 
+/// How many short bursts in a row a handler has had, of those that matter.
+type Quickness = Rc<Cell<u8>>;
+
 #[derive(Debug, Default)]
 struct OpenRun {
     soft_deadline_ns: u64,
+    quickness: Quickness,
     done: bool,
     /// Unanswered calls and set timers.
     open: u32,
@@ -75,6 +87,8 @@ impl State {
             random: Random::new()?,
             loading: Cell::new(true),
             runs: RefCell::default(),
+            quickness: RefCell::default(),
+            burst_started_ns: Cell::new(0),
             calls: RefCell::default(),
             refused: RefCell::default(),
             timers: RefCell::default(),
@@ -99,15 +113,27 @@ impl State {
 
     /// Sets who runs now and until when; `limit_ns` is for loading, which is nobody's run.
     pub(crate) fn begin_burst(&self, run: u32, limit_ns: Option<u64>) -> u64 {
-        let now = now_ns();
-        let deadline = self.runs.borrow().get(&run).map(|open| open.soft_deadline_ns);
-        let mut limit = limit_ns.or(deadline).unwrap_or(now + MODULE_BURST_NS);
-        if self.poisoned.get() {
-            limit = limit.min(now + POISONED_BURST_NS);
+        let runs = self.runs.borrow();
+        let open = runs.get(&run);
+        let (deadline, quickness) = (open.map(|open| open.soft_deadline_ns), open.map(|open| open.quickness.get()));
+        drop(runs);
+        // What others have finished must not wait for the end of a burst that may be long.
+        if quickness.unwrap_or(0) < QUICK_AFTER {
+            self.flush();
         }
+        let now = now_ns();
         self.burst_run.set(run);
-        self.burst_limit_ns.set(limit);
+        self.burst_started_ns.set(now);
+        self.burst_limit_ns.set(limit_ns.or(deadline).unwrap_or(now + MODULE_BURST_NS));
         now
+    }
+
+    /// Remembers how long this handler's burst took.
+    pub(crate) fn end_burst(&self) {
+        let runs = self.runs.borrow();
+        let Some(open) = runs.get(&self.burst_run.get()) else { return };
+        let short = now_ns() - self.burst_started_ns.get() < SHORT_BURST_NS;
+        open.quickness.set(if short { open.quickness.get().saturating_add(1) } else { 0 });
     }
 
     pub(crate) fn burst_run(&self) -> u32 {
@@ -116,6 +142,7 @@ impl State {
 
     /// The interrupt handler: true stops JavaScript with an error it cannot catch.
     pub(crate) fn must_stop(&self) -> bool {
+        self.flush(); // A burst that gets here is no short one.
         if now_ns() >= self.burst_limit_ns.get() {
             self.interrupted.set(true);
         }
@@ -130,10 +157,6 @@ impl State {
         self.interrupted.get()
     }
 
-    pub(crate) fn is_poisoned(&self) -> bool {
-        self.poisoned.get()
-    }
-
     /// Tells the server, once, that this isolate must get no new runs.
     pub(crate) fn poison(&self, why: &str) {
         if !self.poisoned.replace(true) {
@@ -143,8 +166,13 @@ impl State {
 
     // Runs.
 
-    pub(crate) fn open_run(&self, run: u32, soft_deadline_ns: u64) {
-        self.runs.borrow_mut().insert(run, OpenRun { soft_deadline_ns, ..OpenRun::default() });
+    pub(crate) fn open_run(&self, run: u32, handler: &str, soft_deadline_ns: u64) {
+        let mut known = self.quickness.borrow_mut();
+        let quickness = match known.get(handler) {
+            Some(quickness) => quickness.clone(),
+            None => known.entry(handler.to_owned()).or_default().clone(),
+        };
+        self.runs.borrow_mut().insert(run, OpenRun { soft_deadline_ns, quickness, ..OpenRun::default() });
     }
 
     /// The handler's outcome; only the first counts, and only of an open run.

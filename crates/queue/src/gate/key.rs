@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use crate::delivery::{Delivery, EntryId};
 
-/// Deliveries of one key that are kept in memory behind a running one. The rest is known by id only and read again when
-/// its turn comes, this many at a time, so that a hot key costs its neighbours no memory.
+/// Deliveries of one key that are kept in memory behind a running one. The rest is known by id only
+/// and read again when its turn comes, this many at a time, so that a hot key costs its neighbours
+/// no memory.
 pub(super) const MAX_LOADED_PER_KEY: usize = 16;
 
 /// What runs one at a time.

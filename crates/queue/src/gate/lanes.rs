@@ -20,11 +20,14 @@ pub(super) struct LaneState {
     pub(super) keys: HashMap<Key, KeyQueue>,
     pub(super) running: usize,
     pub(super) unflushed: usize,
+    /// A handler was dropped before its end: what it began elsewhere may still go on.
+    pub(super) has_orphan: bool,
 }
 
 impl Gate {
-    /// Takes note of what a renewal granted. Lanes that are not among it, or came back under another fence, are dropped:
-    /// what is buffered of them is forgotten, what runs goes on. New ones wait for [`Gate::activate`].
+    /// Takes note of what a renewal granted. Lanes that are not among it, or came back under
+    /// another fence, are dropped: what is buffered of them is forgotten, what runs goes on. New
+    /// ones wait for [`Gate::activate`].
     pub(crate) fn grant(&mut self, leased: &[Lane], until: Instant) {
         self.leased = leased.iter().map(|lane| (lane.index, *lane)).collect();
         self.leased_until = Some(until);
@@ -50,8 +53,9 @@ impl Gate {
         }
     }
 
-    /// Begins to run from a leased lane, which is read from its start: entries up to `repeats_through` may have been run
-    /// before. Answers the epoch to offer under, or `None` if the lease has been lost meanwhile.
+    /// Begins to run from a leased lane, which is read from its start: entries up to
+    /// `repeats_through` may have been run before. Answers the epoch to offer under, or `None` if
+    /// the lease has been lost meanwhile.
     pub(crate) fn activate(&mut self, lease: Lane, repeats_through: EntryId) -> Option<u64> {
         if self.leased.get(&lease.index) != Some(&lease) {
             return None;
@@ -64,6 +68,7 @@ impl Gate {
             .or_insert_with(|| LaneState::new(lease));
         state.lease = lease;
         state.is_active = true;
+        state.has_orphan = false;
         state.epoch = self.last_epoch;
         state.repeats_through = repeats_through;
         Some(self.last_epoch)
@@ -89,12 +94,14 @@ impl Gate {
         }
     }
 
-    /// The lanes that are not leased any more and have come to rest, each once: nothing runs, nothing is unflushed.
+    /// The lanes that are not leased any more and have come to rest, each once: nothing runs,
+    /// nothing is unflushed, no handler was dropped.
     pub(crate) fn take_rested(&mut self) -> Vec<Lane> {
         let leased = &self.leased;
         let rested = |state: &LaneState| {
             let is_idle = state.running == 0 && state.unflushed == 0;
-            is_idle && !state.is_active && !leased.contains_key(&state.lease.index)
+            let is_over = is_idle && !state.is_active && !state.has_orphan;
+            is_over && !leased.contains_key(&state.lease.index)
         };
         let rested = self.lanes.extract_if(|_, state| rested(state));
         rested.map(|(_, state)| state.lease).collect()
@@ -140,6 +147,7 @@ impl LaneState {
             keys: HashMap::new(),
             running: 0,
             unflushed: 0,
+            has_orphan: false,
         }
     }
 }

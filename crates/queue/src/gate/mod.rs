@@ -1,4 +1,4 @@
-//! Decides which delivery may run next: per key one at a time and in stream order, other keys past it.
+//! Decides which delivery may run next: per key one at a time and in stream order.
 //!
 //! ```text
 //!               ┌───────────── Fetching ◀───────────────┐
@@ -8,18 +8,22 @@
 //!               └──Done, next──┘  └──────Retry──────▶ Parked
 //! ```
 //!
-//! No I/O and no clock: the reader offers what it read, the worker takes and settles, the refetcher asks which entries to
-//! read again. The stream holds every delivery until it is acknowledged, so that what this forgets is not lost.
+//! No I/O and no clock: the reader offers what it read, the worker takes and settles, the refetcher
+//! asks which entries to read again. The stream holds every delivery until it is acknowledged, so
+//! that what this forgets is not lost.
 //!
-//! Layout: this file runs deliveries; [`lanes`] gains and loses lanes; [`refetch`] brings back what is known by id;
-//! [`key`] is one key's queue.
+//! Layout: this file runs deliveries; [`lanes`] gains and loses lanes; [`refetch`] brings back what
+//! is known by id; [`key`] is one key's queue.
 //!
 //! Invariants:
-//! - Of one key, at most one delivery is Ready, Running or Fetching, and it is the key's lowest entry not yet done.
-//! - A key stays gated while a delivery of it runs, also across the loss of its lane and a new generation.
+//! - Of one key, at most one delivery is Ready, Running or Fetching, and it is the key's lowest
+//!   entry not yet done.
+//! - A key stays gated while a delivery of it runs, also across the loss of its lane and a new
+//!   generation.
 //! - Nothing is taken after the leases ran out.
-//! - Contents in memory: `max_buffered` fresh deliveries (more only by what one read overshoots, and by one for each that
-//!   runs), as many retries, as many behind running ones, and what runs. Anything else that waits costs an id.
+//! - Contents in memory: `max_buffered` fresh deliveries (more only by what one read overshoots,
+//!   and by one for each that runs), as many retries, as many behind running ones, and what runs.
+//!   Anything else that waits costs an id.
 
 mod key;
 mod lanes;
@@ -38,7 +42,8 @@ use key::{DueAt, KeyQueue, Phase, Running, Waiting};
 use lanes::LaneState;
 pub(crate) use refetch::Fetch;
 
-/// The longest a retry is put off here, whatever its handler said; a restart would forget a longer one anyway.
+/// The longest a retry is put off here, whatever its handler said; a restart would forget a longer
+/// one anyway.
 const MAX_PARKED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything this consumer has read and not finished.
@@ -51,8 +56,8 @@ pub(crate) struct Gate {
     leased_until: Option<Instant>,
     lanes: HashMap<u16, LaneState>,
     last_epoch: u64,
-    /// Keys in line for a worker: with their first attempt, and with a retry. They are taken from in turn, so that neither
-    /// a backlog nor a storm of retries starves the other.
+    /// Keys in line for a worker: with their first attempt, and with a retry. They are taken from
+    /// in turn, so that neither a backlog nor a storm of retries starves the other.
     fresh: VecDeque<Slot>,
     again: VecDeque<Slot>,
     is_again_next: bool,
@@ -116,7 +121,8 @@ impl Gate {
         self.max_buffered.saturating_sub(self.fresh.len())
     }
 
-    /// Takes in a delivery that was read from a lane. What was read before the lane's present activation is ignored.
+    /// Takes in a delivery that was read from a lane. What was read before the lane's present
+    /// activation is ignored.
     pub(crate) fn offer(&mut self, lane: u16, epoch: u64, delivery: Delivery) {
         let Some(state) = self.lanes.get_mut(&lane) else {
             return;
@@ -195,8 +201,8 @@ impl Gate {
         first.pop_front().or_else(|| second.pop_front())
     }
 
-    /// Ends the run of what was taken for `slot`. The answer, if any, is to be removed from the stream, and then
-    /// [`Gate::flushed`].
+    /// Ends the run of what was taken for `slot`. The answer, if any, is to be removed from the
+    /// stream, and then [`Gate::flushed`].
     pub(crate) fn settle(
         &mut self,
         slot: &Slot,
@@ -232,6 +238,15 @@ impl Gate {
         }
     }
 
+    /// Ends the run of a handler that was dropped before its end. Its lane is not released, so that
+    /// whatever it began elsewhere has until the lease runs out to end.
+    pub(crate) fn orphan(&mut self, slot: &Slot, retry_after: Duration, now: Instant) {
+        if let Some(state) = self.lanes.get_mut(&slot.lane) {
+            state.has_orphan = true;
+        }
+        self.settle(slot, Verdict::Retry { after: retry_after }, now);
+    }
+
     fn park(&mut self, slot: &Slot, running: Running, until: Instant) {
         self.last_parked += 1;
         let due = (until, self.last_parked);
@@ -241,7 +256,8 @@ impl Gate {
         let loaded = queue.loaded_behind();
         queue.phase = Phase::Parked(due);
         queue.unload();
-        // A carried one is not known to be in the stream; if it is, it will be read, and until then its key waits.
+        // A carried one is not known to be in the stream; if it is, it will be read, and until then
+        // its key waits.
         if !running.is_carried {
             queue.waiting.push_front(Waiting {
                 id: running.id,
@@ -285,7 +301,8 @@ impl Gate {
         self.lanes.get_mut(&slot.lane)?.keys.get_mut(&slot.key)
     }
 
-    /// Takes note that acknowledgements are no longer on their way, having been carried out or become pointless.
+    /// Takes note that acknowledgements are no longer on their way, having been carried out or
+    /// become pointless.
     pub(crate) fn flushed(&mut self, acknowledgements: &[Acknowledgement]) {
         self.unflushed -= acknowledgements.len();
         for acknowledgement in acknowledgements {

@@ -1,4 +1,5 @@
-//! Bringing back the contents of what is known by id: retries that are due, and the rest of long key queues.
+//! Bringing back the contents of what is known by id: retries that are due, and the rest of long
+//! key queues.
 
 use std::time::Instant;
 
@@ -16,7 +17,8 @@ pub(crate) struct Fetch {
 }
 
 impl Gate {
-    /// What to read again now, each once. Parked keys that are due by `now` join, as far as there is room for retries.
+    /// What to read again now, each once. Parked keys that are due by `now` join, as far as there
+    /// is room for retries.
     pub(crate) fn take_fetches(&mut self, now: Instant) -> Vec<Fetch> {
         while self.has_room_for_retries() {
             match self.parked.first_entry() {
@@ -81,8 +83,8 @@ impl Gate {
         });
     }
 
-    /// Takes in what was asked for, one answer per id. An entry that is gone has been acknowledged, or was lost by Redis
-    /// and will be queued again: the key goes on without it.
+    /// Takes in what was asked for, one answer per id. An entry that is gone has been acknowledged,
+    /// or was lost by Redis and will be queued again: the key goes on without it.
     pub(crate) fn fetched(&mut self, fetch: &Fetch, answers: Vec<Option<Delivery>>) {
         if !self.is_active(fetch.slot.lane, fetch.epoch) {
             return;

@@ -64,7 +64,8 @@ impl Bench {
         self.gate.settle(&taken.slot, verdict, self.now)
     }
 
-    /// Answers what is asked for, as Redis would; entries in `gone` are not there. The ids that were asked for.
+    /// Answers what is asked for, as Redis would; entries in `gone` are not there. The ids that
+    /// were asked for.
     fn refetch(&mut self, gone: &[u64]) -> Vec<u64> {
         let mut asked = Vec::new();
         for fetch in self.gate.take_fetches(self.now) {

@@ -69,7 +69,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 ];
 
 /// Variables that begin with TIDEGATE_ and are not settings.
-pub(super) const OTHER_VARIABLES: &[&str] = &["TIDEGATE_PG_BIN", "TIDEGATE_REDIS_BIN"];
+pub(super) const OTHER_VARIABLES: &[&str] = &["TIDEGATE_FAILPOINT", "TIDEGATE_PG_BIN", "TIDEGATE_REDIS_BIN"];
 
 /// A command that a newcomer can try; `tidegate dev --check` runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]

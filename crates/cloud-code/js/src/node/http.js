@@ -56,7 +56,8 @@ class ClientRequest extends stream.Writable {
   #controller = new AbortController();
 
   constructor(options, callback) {
-    super();
+    // A request is not over when it is sent.
+    super({ autoDestroy: false });
     this.method = (options.method ?? 'GET').toUpperCase();
     this.protocol = options.protocol;
     this.host = options.hostname ?? options.host ?? 'localhost';
@@ -109,7 +110,10 @@ class ClientRequest extends stream.Writable {
 
   _final(done) {
     this.#send().then(
-      (message) => this.emit('response', message),
+      (message) => {
+        message.once('close', () => this.emit('close'));
+        this.emit('response', message);
+      },
       (error) => this.destroy(error.cause ?? error),
     );
     done();

@@ -1,5 +1,6 @@
 // beforeFind and afterFind.
 
+import { encode } from '../parse/encode.js';
 import { Parse } from '../parse/sdk.js';
 import { objectFrom, triggerRequest } from './common.js';
 import { lazy } from './lazy.js';
@@ -44,6 +45,6 @@ function queryFrom(className, json = {}) {
 }
 
 function shown(objects) {
-  if (!Array.isArray(objects)) return Parse._encode(objects);
-  return objects.map((object) => (object instanceof Parse.Object ? object.toJSON() : Parse._encode(object)));
+  if (!Array.isArray(objects)) return encode(objects);
+  return objects.map((object) => (object instanceof Parse.Object ? object.toJSON() : encode(object)));
 }

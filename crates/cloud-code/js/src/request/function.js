@@ -2,6 +2,7 @@
 
 import { functions } from '../cloud/registry.js';
 import { validate } from '../cloud/validator.js';
+import { encode } from '../parse/encode.js';
 import { Parse } from '../parse/sdk.js';
 import { commonRequest } from './common.js';
 import { lazy } from './lazy.js';
@@ -27,5 +28,5 @@ function functionRequest(name, data) {
 /** Parse answers `{}` where a handler returned undefined, `{"result": null}` where it returned null. */
 function encoded(value) {
   if (value === undefined) return { returned: null, isUndefined: true };
-  return { returned: Parse._encode(value) };
+  return { returned: encode(value) };
 }

@@ -1,6 +1,7 @@
 // Background jobs: `Parse.Cloud.job(name, request => …)`.
 
 import { jobs } from '../cloud/registry.js';
+import { encode } from '../parse/encode.js';
 import { Parse } from '../parse/sdk.js';
 import { request as rest } from '../parse/rest-controller.js';
 import { commonRequest } from './common.js';
@@ -11,7 +12,7 @@ export async function runJob(name, data) {
   const entry = jobs.get(name);
   if (!entry) throw new Parse.Error(Parse.Error.SCRIPT_FAILED, 'Invalid job.');
   const result = await entry.handler(jobRequest(name, data));
-  return { returned: result === undefined ? null : Parse._encode(result) };
+  return { returned: result === undefined ? null : encode(result) };
 }
 
 function jobRequest(name, data) {

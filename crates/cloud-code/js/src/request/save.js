@@ -1,5 +1,6 @@
 // beforeSave and afterSave.
 
+import { encode } from '../parse/encode.js';
 import { Parse } from '../parse/sdk.js';
 import { objectFrom, triggerRequest } from './common.js';
 import { lazy } from './lazy.js';
@@ -55,7 +56,7 @@ function savedObject(className, data) {
 
 function shown(result) {
   if (!result || typeof result !== 'object') return undefined;
-  return result instanceof Parse.Object ? result.toJSON() : Parse._encode(result);
+  return result instanceof Parse.Object ? result.toJSON() : encode(result);
 }
 
 /** The fields that the handler changed, with the values they would have; `{"__op": "Delete"}` where it unset one. */
@@ -66,5 +67,5 @@ function changesOf(object) {
 }
 
 function valueOf(value) {
-  return value === undefined ? { __op: 'Delete' } : Parse._encode(value);
+  return value === undefined ? { __op: 'Delete' } : encode(value);
 }

@@ -11,6 +11,14 @@ function methodOf(name) {
   return KNOWN_METHODS.includes(upper) ? upper : String(name);
 }
 
+function hrefOf(text) {
+  try {
+    return new URL(text).href;
+  } catch (cause) {
+    throw new TypeError(`Failed to parse URL from ${text}`, { cause });
+  }
+}
+
 /** The headers of `init`, and the body's content type where they name none. */
 function headersFor(init, type) {
   const headers = new Headers(init);
@@ -25,7 +33,7 @@ export class Request extends Body {
     const from = input instanceof Request ? input : null;
     const encoded = init.body == null && from ? from.copyForClone() : encodeBody(init.body);
     super(encoded);
-    this.url = from ? from.url : new URL(String(input)).href;
+    this.url = from ? from.url : hrefOf(String(input));
     this.method = methodOf(init.method ?? from?.method ?? 'GET');
     if ((encoded.bytes || encoded.source) && (this.method === 'GET' || this.method === 'HEAD')) {
       throw new TypeError('Request with GET/HEAD method cannot have body.');

@@ -1,4 +1,5 @@
-//! Random schedules of everything that can happen to a consumer, checked against a model of what Redis and Postgres hold.
+//! Random schedules of everything that can happen to a consumer, checked against a model of what
+//! Redis and Postgres hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
