@@ -16,7 +16,7 @@ pub const APP_ID: &str = "test-app";
 pub const MASTER_KEY: &str = "test-master-key";
 
 /// How long anything that happens in the background may take before a test gives up. Not a bound that is asserted.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct System {
     pub database: Database,
@@ -30,6 +30,7 @@ pub struct System {
 pub struct Server {
     child: Child,
     pub url: Option<String>,
+    is_proxy: bool,
     lines: Arc<Mutex<Vec<Value>>>,
     arrivals: Receiver<()>,
 }
@@ -62,9 +63,13 @@ impl System {
 
     /// The project in `examples/`, as it stands in the repository.
     pub async fn of_example(name: &str) -> System {
+        System::of_folder(&repository().join("examples").join(name)).await
+    }
+
+    /// The project in this folder, with the npm packages that `ops/setup` installed there.
+    pub async fn of_folder(folder: &Path) -> System {
         let mut system = System::prepare("").await;
-        let source = repository().join("examples").join(name).join("cloud");
-        let copied = Command::new("cp").arg("-r").arg(source).arg(system.project.path()).status().unwrap();
+        let copied = Command::new("cp").arg("-r").arg(folder.join("cloud")).arg(system.project.path()).status().unwrap();
         assert!(copied.success());
         system.serve("proxy,capture,dispatch,worker");
         system
@@ -80,12 +85,24 @@ impl System {
     pub fn serve(&mut self, roles: &str) -> usize {
         let mut server = self.spawn(roles);
         server.wait_for("this process is ready");
+        server.is_proxy = roles.contains("proxy");
         self.servers.push(server);
         self.servers.len() - 1
     }
 
+    /// Starts a process that ends itself at its `nth` passage through a failpoint, and does not wait for it.
+    pub fn spawn_armed(&self, roles: &str, place: &str, nth: u32) -> Server {
+        let mut command = self.command(roles);
+        command.env("TIDEGATE_FAILPOINT", format!("{place}:{nth}"));
+        Server::spawn(command)
+    }
+
     /// Starts a process and does not wait.
     pub fn spawn(&self, roles: &str) -> Server {
+        Server::spawn(self.command(roles))
+    }
+
+    fn command(&self, roles: &str) -> Command {
         let mut command = tidegate();
         command.arg("serve").arg("--role").arg(roles).arg("--project").arg(self.project.path());
         command.env("DATABASE_URL", self.database.url()).env("REDIS_URL", self.redis.url());
@@ -93,7 +110,7 @@ impl System {
         command.env("TIDEGATE_APP_ID", APP_ID).env("TIDEGATE_MASTER_KEY", MASTER_KEY);
         command.env("TIDEGATE_ISOLATES", "2").env("TIDEGATE_EGRESS_PRIVATE", "true");
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        Server::spawn(command)
+        command
     }
 
     pub fn server(&mut self, index: usize) -> &mut Server {
@@ -101,7 +118,8 @@ impl System {
     }
 
     pub fn url(&self) -> String {
-        self.servers.iter().rev().find_map(|server| server.url.clone()).expect("a server listens")
+        let proxies = self.servers.iter().rev().filter(|server| server.is_proxy);
+        proxies.filter_map(|server| server.url.clone()).next().expect("a proxy listens")
     }
 
     /// A request with the application id alone.
@@ -182,6 +200,16 @@ impl System {
         .await;
     }
 
+    /// Waits until the server takes no new connections.
+    pub async fn wait_until_refused(&self) {
+        let address = self.url().trim_start_matches("http://").to_owned();
+        let begun = Instant::now();
+        while tokio::net::TcpStream::connect(&address).await.is_ok() {
+            assert!(begun.elapsed() < PATIENCE, "the server still accepts");
+            breathe().await;
+        }
+    }
+
     fn logs(&self) -> String {
         self.servers.iter().map(Server::log).collect::<Vec<_>>().join("\n---\n")
     }
@@ -205,31 +233,46 @@ impl Server {
         let (arrived, arrivals) = channel();
         let collected = Arc::clone(&lines);
         std::thread::spawn(move || collect(output, &collected, &arrived));
-        Server { child, url: None, lines, arrivals }
+        Server { child, url: None, is_proxy: false, lines, arrivals }
     }
 
     /// Waits for a line of the log that says this, and returns it.
     pub fn wait_for(&mut self, message: &str) -> Value {
+        self.wait_for_lines(message, 1).remove(0)
+    }
+
+    /// Waits until so many lines of the log say this, and returns those that do.
+    pub fn wait_for_lines(&mut self, message: &str, count: usize) -> Vec<Value> {
         let begun = Instant::now();
         loop {
-            if let Some(line) = self.line(message) {
+            let found = self.lines(message);
+            if found.len() >= count {
                 self.url = self.line("listening").map(|line| format!("http://{}", line["address"].as_str().unwrap()));
-                return line;
+                return found;
             }
             let left = PATIENCE.checked_sub(begun.elapsed());
             let arrived = left.map(|left| self.arrivals.recv_timeout(left));
-            let over = !matches!(arrived, Some(Ok(()))) && self.line(message).is_none();
-            assert!(!over, "never said: {message}\n{}", self.log());
+            let over = !matches!(arrived, Some(Ok(()))) && self.lines(message).len() < count;
+            assert!(!over, "never said {count} times: {message}\n{}", self.log());
         }
     }
 
     pub fn line(&self, message: &str) -> Option<Value> {
+        self.lines(message).into_iter().next()
+    }
+
+    fn lines(&self, message: &str) -> Vec<Value> {
         let lines = self.lines.lock().unwrap();
-        lines.iter().find(|line| line["message"].as_str().is_some_and(|text| text.contains(message))).cloned()
+        let says = |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(message));
+        lines.iter().filter(says).cloned().collect()
     }
 
     pub fn log(&self) -> String {
         self.lines.lock().unwrap().iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub fn pid(&self) -> i32 {
@@ -249,9 +292,11 @@ impl Server {
         self.child.wait().unwrap().code()
     }
 
-    /// Waits for it to end by itself.
+    /// Waits for it to end by itself, and until all that it said is here.
     pub fn wait(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        let exit_code = self.child.wait().unwrap().code();
+        while self.arrivals.recv_timeout(PATIENCE).is_ok() {}
+        exit_code
     }
 }
 

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::system::{Reply, System};
 
-async fn sign_up(system: &System, name: &str) -> (String, String) {
+/// A new user's id and session token.
+pub async fn sign_up(system: &System, name: &str) -> (String, String) {
     let user = json!({"username": name, "password": "correct horse", "email": format!("{name}@example.com")});
     let reply = system.call(Method::POST, "users", user).await;
     assert_eq!(reply.status, 201, "{}", reply.body);
@@ -14,7 +15,7 @@ async fn sign_up(system: &System, name: &str) -> (String, String) {
     (text("objectId"), text("sessionToken"))
 }
 
-async fn as_user(system: &System, token: &str, method: Method, path: &str, body: Value) -> Reply {
+pub async fn as_user(system: &System, token: &str, method: Method, path: &str, body: Value) -> Reply {
     system.request(method, path, body, &[("X-Parse-Session-Token", token)]).await
 }
 

@@ -31,7 +31,7 @@ Parse.Cloud.define('fail', ({ params }) => {
 Parse.Cloud.beforeSave('Guarded', ({ object, original, context }) => {
   if (object.get('price') < 0) throw new Parse.Error(Parse.Error.VALIDATION_ERROR, 'a price cannot be negative');
   object.set('cents', object.get('price') * 100);
-  object.set('was', original ? original.get('price') : null);
+  object.set('was', original ? original.get('price') : -1);
   if (context.unset) object.unset('note');
   if (context.seen) object.set('seen', context.seen);
 });

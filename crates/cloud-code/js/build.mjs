@@ -47,6 +47,7 @@ const resolver = {
 
 const { outputFiles } = await esbuild.build({
   entryPoints: [src('main.js')],
+  absWorkingDir: here,
   bundle: true,
   write: false,
   format: 'iife',

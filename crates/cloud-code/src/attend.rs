@@ -28,15 +28,26 @@ pub(crate) async fn attend(child: Arc<Child>, socket: UnixStream, pool: Arc<Pool
     let mut reader = Reader::default();
     let mut outgoing = Outgoing::default();
     let how = loop {
-        // An error shows again when reading.
-        let _ = outgoing.write(&child, &socket);
-        let interest = if outgoing.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+        if outgoing.write(&child, &socket).is_err() {
+            child.process.kill();
+            break child.process.ended().await;
+        }
+        let interest = if outgoing.is_empty() {
+            Interest::READABLE
+        } else {
+            Interest::READABLE | Interest::WRITABLE
+        };
         tokio::select! {
             () = child.wake.notified(), if outgoing.is_empty() => {}
             ready = socket.ready(interest) => {
-                if ready.is_err() || read(&child, &socket, &mut reader, &pool).is_err() {
-                    child.process.kill();
-                    break child.process.ended().await;
+                match ready.and_then(|_| read(&child, &socket, &mut reader, &pool)) {
+                    Ok(Rest::Nothing) => {}
+                    // Waiting for a ready socket never yields: without this a flood would starve the thread's other tasks.
+                    Ok(Rest::Something) => tokio::task::yield_now().await,
+                    Err(_) => {
+                        child.process.kill();
+                        break child.process.ended().await;
+                    }
                 }
             }
             how = child.process.ended() => break how,
@@ -74,22 +85,31 @@ impl Outgoing {
     }
 }
 
+/// Whether there may be more to read.
+enum Rest {
+    Nothing,
+    Something,
+}
+
 /// Reads and acts on what is there. An error means that the isolate is gone or talks nonsense.
-fn read(child: &Arc<Child>, socket: &UnixStream, reader: &mut Reader, pool: &Pool) -> io::Result<()> {
+fn read(
+    child: &Arc<Child>,
+    socket: &UnixStream,
+    reader: &mut Reader,
+    pool: &Pool,
+) -> io::Result<Rest> {
     for _ in 0..READS_IN_A_ROW {
         match socket.try_read(reader.space()) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(bytes) => reader.filled(bytes),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Rest::Nothing),
             Err(error) => return Err(error),
         }
-        let mut freed = false;
         while let Some(frame) = reader.next()? {
-            freed |= child.heard(FromIsolate::decode(frame)?);
+            child.heard(FromIsolate::decode(frame)?);
         }
-        if freed {
-            pool.place_waiting();
-        }
+        child.notice_freedom();
+        pool.place_waiting();
     }
-    Ok(())
+    Ok(Rest::Something)
 }

@@ -35,6 +35,8 @@ struct Page {
     /// Whose code it entered; 0 is the module's own.
     burst_run: AtomicU32,
     _reserved: u32,
+    /// How many runs it has claimed.
+    started: AtomicU64,
     /// Run id and state of each slot.
     slots: [AtomicU64; SLOTS],
 }
@@ -52,10 +54,18 @@ unsafe impl Sync for Board {}
 impl Board {
     /// A new board, and the descriptor by which the isolate maps it.
     pub(crate) fn create() -> io::Result<(Board, OwnedFd)> {
-        let memory = memfd_create("tidegate-board", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        let memory = memfd_create(
+            "tidegate-board",
+            MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+        )?;
         nix::unistd::ftruncate(&memory, size_of::<Page>() as i64)?;
         // Without the seal an isolate could shrink the page under the server, which would die of SIGBUS.
-        fcntl(&memory, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL))?;
+        fcntl(
+            &memory,
+            FcntlArg::F_ADD_SEALS(
+                SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL,
+            ),
+        )?;
         let board = Board::map(&memory)?;
         Ok((board, memory))
     }
@@ -66,7 +76,9 @@ impl Board {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address the kernel chooses; nothing else refers to it.
         let address = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, memory, 0) }?;
-        Ok(Board { page: address.cast() })
+        Ok(Board {
+            page: address.cast(),
+        })
     }
 
     fn page(&self) -> &Page {
@@ -95,15 +107,27 @@ impl Board {
         (started != 0).then(|| (self.page().burst_run.load(Ordering::Acquire), started))
     }
 
+    /// Server: how many runs the isolate has started.
+    pub(crate) fn started(&self) -> u64 {
+        self.page().started.load(Ordering::Acquire)
+    }
+
     /// Isolate: true when the run is still offered, and now this isolate's to run.
     pub(crate) fn claim(&self, slot: u16, run: u32) -> bool {
-        usize::from(slot) < SLOTS && self.swap(slot, tag(run, OFFERED), tag(run, CLAIMED))
+        let claimed =
+            usize::from(slot) < SLOTS && self.swap(slot, tag(run, OFFERED), tag(run, CLAIMED));
+        if claimed {
+            self.page().started.fetch_add(1, Ordering::AcqRel);
+        }
+        claimed
     }
 
     /// Isolate: enters JavaScript on behalf of `run`.
     pub(crate) fn begin_burst(&self, run: u32, now_ns: u64) {
         self.page().burst_run.store(run, Ordering::Release);
-        self.page().burst_started_ns.store(now_ns, Ordering::Release);
+        self.page()
+            .burst_started_ns
+            .store(now_ns, Ordering::Release);
     }
 
     /// Isolate: is outside JavaScript again.
@@ -113,7 +137,8 @@ impl Board {
 
     fn swap(&self, slot: u16, from: u64, to: u64) -> bool {
         let slot = &self.page().slots[usize::from(slot)];
-        slot.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        slot.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 }
 

@@ -18,7 +18,13 @@ use sha2::{Digest, Sha256};
 use crate::Error;
 
 /// Where main may be, in this order.
-const ENTRIES: [&str; 5] = ["cloud/main.ts", "cloud/main.js", "cloud/main.mjs", "cloud/main.cjs", "cloud/app.js"];
+const ENTRIES: [&str; 5] = [
+    "cloud/main.ts",
+    "cloud/main.js",
+    "cloud/main.mjs",
+    "cloud/main.cjs",
+    "cloud/app.js",
+];
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -45,15 +51,26 @@ pub struct Bundler {
 
 impl Default for Bundler {
     fn default() -> Self {
-        Bundler { node: "node".into(), script: SCRIPT.into() }
+        Bundler {
+            node: "node".into(),
+            script: SCRIPT.into(),
+        }
     }
 }
 
 impl Bundle {
     pub fn new(code: String, source_map: Option<String>) -> Bundle {
         let digest = Sha256::digest(&code);
-        let id = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Bundle { id, code, source_map }
+        let id = digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Bundle {
+            id,
+            code,
+            source_map,
+        }
     }
 }
 
@@ -68,19 +85,36 @@ pub async fn bundle(project: &Path) -> Result<Bundle, Error> {
 impl Bundler {
     /// See [`bundle`].
     pub async fn bundle(&self, project: &Path) -> Result<Bundle, Error> {
-        let project = std::path::absolute(project).map_err(|source| Error::Io { action: "find the project", source })?;
-        let Some(entry) = ENTRIES.iter().map(|entry| project.join(entry)).find(|entry| entry.is_file()) else {
+        let project = std::path::absolute(project).map_err(|source| Error::Io {
+            action: "find the project",
+            source,
+        })?;
+        let Some(entry) = ENTRIES
+            .iter()
+            .map(|entry| project.join(entry))
+            .find(|entry| entry.is_file())
+        else {
             return Ok(Bundle::new(String::new(), None));
         };
         let mut command = tokio::process::Command::new(&self.node);
-        command.arg(&self.script).arg(&entry).current_dir(&project).stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .arg(&self.script)
+            .arg(&entry)
+            .current_dir(&project)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         let output = tokio::time::timeout(TIMEOUT, command.output()).await;
-        let output = output.map_err(|_| failed(format!("it did not finish within {} s", TIMEOUT.as_secs())))?;
+        let output = output
+            .map_err(|_| failed(format!("it did not finish within {} s", TIMEOUT.as_secs())))?;
         let output = output.map_err(|error| failed(format!("{}: {error}", self.node.display())))?;
         match serde_json::from_slice(&output.stdout) {
             Ok(Printed::Bundle { code, map }) => Ok(Bundle::new(code, map)),
-            Ok(Printed::Errors { errors }) => Err(Error::Build { message: render(&errors) }),
-            Err(_) => Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+            Ok(Printed::Errors { errors }) => Err(Error::Build {
+                message: render(&errors),
+            }),
+            Err(_) => Err(failed(
+                String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            )),
         }
     }
 }
@@ -100,13 +134,9 @@ enum Printed {
 #[serde(rename_all = "camelCase")]
 struct Message {
     text: String,
-    #[serde(default)]
     file: Option<String>,
-    #[serde(default)]
-    line: u32,
-    #[serde(default)]
-    column: u32,
-    #[serde(default)]
+    line: Option<u32>,
+    column: Option<u32>,
     line_text: Option<String>,
 }
 
@@ -115,17 +145,22 @@ fn render(errors: &[Message]) -> String {
     let mut text = String::new();
     for error in errors {
         let newline = if text.is_empty() { "" } else { "\n" };
+        let (line, column) = (error.line.unwrap_or(1), error.column.unwrap_or(1));
         let written = match &error.file {
-            Some(file) => write!(text, "{newline}{file}:{}:{}: {}", error.line, error.column, error.text),
+            Some(file) => write!(text, "{newline}{file}:{line}:{column}: {}", error.text),
             None => write!(text, "{newline}{}", error.text),
         };
         written.expect("a String grows");
-        if let Some(line) = &error.line_text {
-            let gutter = format!("{:>5} | ", error.line);
-            let before = error.column.saturating_sub(1) as usize;
-            let indent: String = line.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        if let Some(source) = &error.line_text {
+            let gutter = format!("{line:>5} | ");
+            let before = column.saturating_sub(1) as usize;
+            let indent: String = source
+                .chars()
+                .take(before)
+                .map(|c| if c == '\t' { '\t' } else { ' ' })
+                .collect();
             let mark = " ".repeat(gutter.len() - 2);
-            write!(text, "\n{gutter}{line}\n{mark}| {indent}^").expect("a String grows");
+            write!(text, "\n{gutter}{source}\n{mark}| {indent}^").expect("a String grows");
         }
     }
     text
@@ -140,11 +175,17 @@ mod tests {
         let error = Message {
             text: "Expected \";\" but found \"x\"".into(),
             file: Some("cloud/main.js".into()),
-            line: 12,
-            column: 4,
+            line: Some(12),
+            column: Some(4),
             line_text: Some("let x x".into()),
         };
-        let other = Message { text: "Could not resolve \"fs\"".into(), file: None, line: 0, column: 0, line_text: None };
+        let other = Message {
+            text: "Could not resolve \"fs\"".into(),
+            file: None,
+            line: None,
+            column: None,
+            line_text: None,
+        };
         assert_eq!(
             render(&[error, other]),
             "cloud/main.js:12:4: Expected \";\" but found \"x\"\n   12 | let x x\n      |    ^\nCould not resolve \"fs\""
@@ -154,6 +195,9 @@ mod tests {
     #[test]
     fn a_bundles_id_is_its_codes_digest() {
         assert_eq!(Bundle::new(String::new(), None).id, "e3b0c44298fc1c14");
-        assert_ne!(Bundle::new("a".into(), None).id, Bundle::new("b".into(), None).id);
+        assert_ne!(
+            Bundle::new("a".into(), None).id,
+            Bundle::new("b".into(), None).id
+        );
     }
 }

@@ -63,7 +63,8 @@ pub(crate) enum Call {
 impl Call {
     /// `position`: the how-manieth call of its run.
     pub(crate) fn parse(json: &str, position: u32) -> Result<Call, String> {
-        let call: CallJson = serde_json::from_str(json).map_err(|error| format!("malformed host call: {error}"))?;
+        let call: CallJson =
+            serde_json::from_str(json).map_err(|error| format!("malformed host call: {error}"))?;
         match call.kind.as_str() {
             "rest" => Ok(Call::Rest(RestCall {
                 position,
@@ -111,7 +112,10 @@ impl Answer {
     /// A call that is not done at all.
     pub(crate) fn refusal(why: &str) -> Answer {
         let refusal = serde_json::json!({"code": 1, "message": why, "name": "Error"});
-        Answer { ok: false, json: refusal.to_string() }
+        Answer {
+            ok: false,
+            json: refusal.to_string(),
+        }
     }
 
     pub(crate) fn aborted() -> Answer {
@@ -121,7 +125,9 @@ impl Answer {
 
 /// Has the host answer a Parse REST call.
 pub(crate) async fn rest(host: &Arc<dyn Host>, cause: &Arc<Cause>, call: RestCall) -> Answer {
-    let answer: Result<_, ParseErrorJson> = WITHIN_CALL.scope((), async { host.call(cause, call).await }).await;
+    let answer: Result<_, ParseErrorJson> = WITHIN_CALL
+        .scope((), async { host.call(cause, call).await })
+        .await;
     Answer::of(&answer)
 }
 
@@ -132,6 +138,8 @@ pub(crate) async fn fetch(fetcher: &fetch::Fetcher, request: fetch::Request) -> 
 
 /// What makes a repeated attempt's request recognisable to whom it goes to: the same event, handler and position.
 pub(crate) fn idempotency_key(cause: &Cause, handler: &Handler, position: u32) -> Option<String> {
-    let (event, Handler::Trigger(trigger)) = (cause.parent?, handler) else { return None };
+    let (event, Handler::Trigger(trigger)) = (cause.parent?, handler) else {
+        return None;
+    };
     Some(format!("{event}:{trigger}:{position}"))
 }

@@ -6,7 +6,8 @@ use nix::time::{ClockId, clock_gettime};
 
 /// Now, in nanoseconds since an arbitrary point that all processes share.
 pub(crate) fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the monotonic clock can always be read");
+    let now =
+        clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the monotonic clock can always be read");
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 

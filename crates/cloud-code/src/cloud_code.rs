@@ -35,19 +35,26 @@ impl CloudCode {
     /// # Errors
     /// [`Error::Load`]: the code threw or did not finish; its author must act.
     /// [`Error::Isolate`]: this machine cannot run isolates, or not now.
-    pub async fn load(config: &Config, bundle: Bundle, host: Arc<dyn Host>) -> Result<Arc<CloudCode>, Error> {
+    pub async fn load(
+        config: &Config,
+        bundle: Bundle,
+        host: Arc<dyn Host>,
+    ) -> Result<Arc<CloudCode>, Error> {
         let stacks = Arc::new(Stacks::new(bundle.source_map.as_deref()));
         let fetcher = Fetcher::new(&config.egress).map_err(|error| Error::Io {
             action: "prepare outbound HTTP",
             source: std::io::Error::other(error),
         })?;
         let (zygote, manifest) = Zygote::start(config, &bundle.code, stacks.clone()).await?;
-        for warning in &manifest.warnings {
-            tracing::warn!(release.bundle = bundle.id, "cloud code: {warning}");
-        }
         let pool = Pool::new(config, zygote, Services { host, fetcher });
         let isolation = config.isolation;
-        let code = CloudCode { id: bundle.id, manifest, stacks, isolation, pool };
+        let code = CloudCode {
+            id: bundle.id,
+            manifest,
+            stacks,
+            isolation,
+            pool,
+        };
         code.pool.start().await?;
         Ok(Arc::new(code))
     }
@@ -81,17 +88,28 @@ impl CloudCode {
     async fn dispatch(&self, run: Run) -> Outcome {
         let request = run.request.to_string();
         if request.len() > MAX_REQUEST_BYTES {
-            return threw(1, format!("The request is too large: {} bytes of at most {MAX_REQUEST_BYTES}.", request.len()));
+            return threw(
+                1,
+                format!(
+                    "The request is too large: {} bytes of at most {MAX_REQUEST_BYTES}.",
+                    request.len()
+                ),
+            );
         }
-        let exclusive = self.isolation == Isolation::PerRun || matches!(run.handler, Handler::Job(_));
+        let exclusive =
+            self.isolation == Isolation::PerRun || matches!(run.handler, Handler::Job(_));
         let (job, reply) = Job::new(&run, request, exclusive);
         self.pool.dispatch(job);
         match reply.await {
             Ok(Reply::Outcome(json)) => self.outcome(&json),
             Ok(Reply::OutOfMemory) => threw(SCRIPT_FAILED, "out of memory".into()),
-            Ok(Reply::TimedOut) => Outcome::TimedOut { after: run.soft_deadline },
+            Ok(Reply::TimedOut) => Outcome::TimedOut {
+                after: run.soft_deadline,
+            },
             Ok(Reply::Crashed(reason)) => Outcome::Crashed { reason },
-            Err(_) => Outcome::Crashed { reason: "the release was closed".into() },
+            Err(_) => Outcome::Crashed {
+                reason: "the release was closed".into(),
+            },
         }
     }
 
@@ -103,20 +121,44 @@ impl CloudCode {
         let message = match &run.handler {
             Handler::Function(name) => format!("Invalid function: \"{name}\""),
             Handler::Job(_) => "Invalid job.".into(),
-            Handler::Trigger(trigger) => format!("There is no {} for {}.", trigger.kind, trigger.class),
+            Handler::Trigger(trigger) => {
+                format!("There is no {} for {}.", trigger.kind, trigger.class)
+            }
         };
         Some(threw(SCRIPT_FAILED, message))
     }
 
     fn outcome(&self, json: &str) -> Outcome {
         match serde_json::from_str(json) {
-            Ok(OutcomeJson { threw: Some(ThrewJson { code, message, stack, is_parse_error }), .. }) => {
-                let stack = stack.map(|stack| self.stacks.map(&stack)).filter(|stack| !stack.is_empty());
-                Outcome::Threw { code, message, stack, is_parse_error }
+            Ok(OutcomeJson {
+                threw:
+                    Some(ThrewJson {
+                        code,
+                        message,
+                        stack,
+                        is_parse_error,
+                    }),
+                ..
+            }) => {
+                let stack = stack
+                    .map(|stack| self.stacks.map(&stack))
+                    .filter(|stack| !stack.is_empty());
+                Outcome::Threw {
+                    code,
+                    message,
+                    stack,
+                    is_parse_error,
+                }
             }
+            Ok(OutcomeJson {
+                is_undefined: true, ..
+            }) => Outcome::ReturnedNothing,
             Ok(OutcomeJson { returned, .. }) => Outcome::Returned(returned),
             // For example a string with half a surrogate pair, which JSON.stringify lets through as an escape.
-            Err(error) => threw(SCRIPT_FAILED, format!("The result cannot be sent as JSON: {error}")),
+            Err(error) => threw(
+                SCRIPT_FAILED,
+                format!("The result cannot be sent as JSON: {error}"),
+            ),
         }
     }
 
@@ -138,12 +180,17 @@ impl Drop for CloudCode {
 }
 
 fn threw(code: u16, message: String) -> Outcome {
-    Outcome::Threw { code, message, stack: None, is_parse_error: false }
+    Outcome::Threw {
+        code,
+        message,
+        stack: None,
+        is_parse_error: false,
+    }
 }
 
 fn kind(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Returned(_) => "returned",
+        Outcome::Returned(_) | Outcome::ReturnedNothing => "returned",
         Outcome::Threw { .. } => "threw",
         Outcome::TimedOut { .. } => "timed_out",
         Outcome::Crashed { .. } => "crashed",

@@ -1,5 +1,6 @@
 //! What this crate is told: limits with their units, and where requests may go.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct Config {
     pub server_url: String,
     pub application_id: String,
     pub javascript_key: Option<String>,
+    /// What `process.env` holds in JavaScript. Nothing else of this process's environment is seen there.
+    pub env: BTreeMap<String, String>,
     /// A JavaScript runtime in place of the built-in one, for tests of this crate.
     #[doc(hidden)]
     pub runtime: Option<Arc<str>>,
@@ -64,6 +67,7 @@ impl Config {
             server_url: String::new(),
             application_id: String::new(),
             javascript_key: None,
+            env: BTreeMap::new(),
             runtime: None,
         }
     }

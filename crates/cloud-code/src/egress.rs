@@ -32,7 +32,10 @@ pub(crate) enum Verdict {
 impl Rules {
     /// Entries that are neither host, address nor network match nothing.
     pub(crate) fn new(egress: &Egress) -> Rules {
-        let mut rules = Rules { allow_private: egress.allow_private, ..Rules::default() };
+        let mut rules = Rules {
+            allow_private: egress.allow_private,
+            ..Rules::default()
+        };
         for entry in &egress.allow {
             match network(entry) {
                 Some(network) => rules.networks.push(network),
@@ -47,10 +50,17 @@ impl Rules {
         if !matches!(url.scheme(), "http" | "https") {
             return Verdict::Refused("only http and https can be fetched");
         }
-        let Some(host) = url.host_str() else { return Verdict::Refused("the URL names no host") };
+        let Some(host) = url.host_str() else {
+            return Verdict::Refused("the URL names no host");
+        };
         let host = plain(host);
         let port = url.port_or_known_default();
-        if self.allow_private || self.hosts.iter().any(|(name, at)| *name == host && (at.is_none() || *at == port)) {
+        if self.allow_private
+            || self
+                .hosts
+                .iter()
+                .any(|(name, at)| *name == host && (at.is_none() || *at == port))
+        {
             return Verdict::Anywhere;
         }
         match host.parse::<IpAddr>() {
@@ -61,13 +71,21 @@ impl Rules {
 
     /// True for a public address, and for one in a network that is allowed.
     pub(crate) fn permits(&self, address: IpAddr) -> bool {
-        self.allow_private || is_public(address) || self.networks.iter().any(|&network| contains(network, address))
+        self.allow_private
+            || is_public(address)
+            || self
+                .networks
+                .iter()
+                .any(|&network| contains(network, address))
     }
 }
 
 /// A host without brackets and without the root's dot, in lower case.
 fn plain(host: &str) -> String {
-    host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase()
+    host.trim_start_matches('[')
+        .trim_end_matches(']')
+        .trim_end_matches('.')
+        .to_ascii_lowercase()
 }
 
 fn host_and_port(entry: &str) -> (String, Option<u16>) {
@@ -89,12 +107,20 @@ fn network(entry: &str) -> Option<(IpAddr, u8)> {
 }
 
 fn contains((network, bits): (IpAddr, u8), address: IpAddr) -> bool {
-    let prefix = |value: u128, width: u8| if bits == 0 { 0 } else { value >> (width - bits) };
+    let prefix = |value: u128, width: u8| {
+        if bits == 0 {
+            0
+        } else {
+            value >> (width - bits)
+        }
+    };
     match (network, address) {
         (IpAddr::V4(network), IpAddr::V4(address)) => {
             prefix(u32::from(network).into(), 32) == prefix(u32::from(address).into(), 32)
         }
-        (IpAddr::V6(network), IpAddr::V6(address)) => prefix(network.into(), 128) == prefix(address.into(), 128),
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            prefix(network.into(), 128) == prefix(address.into(), 128)
+        }
         _ => false,
     }
 }
@@ -125,7 +151,9 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         ([203, 0, 113, 0], 24),
         ([224, 0, 0, 0], 3),
     ];
-    !SPECIAL.iter().any(|&(network, bits)| contains((IpAddr::from(network), bits), IpAddr::V4(address)))
+    !SPECIAL
+        .iter()
+        .any(|&(network, bits)| contains((IpAddr::from(network), bits), IpAddr::V4(address)))
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
@@ -142,9 +170,18 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 /// The IPv4 address that this one is another way to reach: mapped, compatible, translated (NAT64), 6to4.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let bytes = address.octets();
-    let at = |start: usize| Some(Ipv4Addr::new(bytes[start], bytes[start + 1], bytes[start + 2], bytes[start + 3]));
+    let at = |start: usize| {
+        Some(Ipv4Addr::new(
+            bytes[start],
+            bytes[start + 1],
+            bytes[start + 2],
+            bytes[start + 3],
+        ))
+    };
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => at(12),
+        [0, 0, 0, 0, 0, 0xffff, ..]
+        | [0, 0, 0, 0, 0xffff, 0, ..]
+        | [0x64, 0xff9b, 0, 0, 0, 0, ..] => at(12),
         [0, 0, 0, 0, 0, 0, high, low] if (high, low) > (0, 1) => at(12),
         [0x2002, ..] => at(2),
         _ => None,
@@ -162,33 +199,100 @@ mod tests {
     #[test]
     fn no_spelling_of_a_private_address_gets_through() {
         let refused = [
-            "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0", "10.0.0.1", "172.16.0.1", "172.31.255.255",
-            "192.168.1.1", "169.254.169.254", "100.64.0.1", "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1",
-            "255.255.255.255", "[::1]", "[::]", "[fe80::1]", "[fc00::1]", "[fd00:ec2::254]", "[ff02::1]", "[fec0::1]",
-            "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
-            "[2001:db8::1]", "[2001::1]", "[100::1]", "127.0.0.1.", "１２７.0.0.1",
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "0",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "[::1]",
+            "[::]",
+            "[fe80::1]",
+            "[fc00::1]",
+            "[fd00:ec2::254]",
+            "[ff02::1]",
+            "[fec0::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[::127.0.0.1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "[2001:db8::1]",
+            "[2001::1]",
+            "[100::1]",
+            "127.0.0.1.",
+            "１２７.0.0.1",
         ];
         for host in refused {
             let url = format!("http://{host}/");
-            assert!(matches!(judge(&Egress::default(), &url), Verdict::Refused(_)), "{url}");
+            assert!(
+                matches!(judge(&Egress::default(), &url), Verdict::Refused(_)),
+                "{url}"
+            );
         }
     }
 
     #[test]
     fn public_addresses_and_names_go_on_to_the_resolver() {
-        for host in ["1.1.1.1", "172.32.0.1", "[2606:4700::1111]", "[::ffff:1.1.1.1]", "[64:ff9b::101:101]", "localhost", "a.test"] {
-            assert_eq!(judge(&Egress::default(), &format!("https://{host}/")), Verdict::PermittedOnly, "{host}");
+        for host in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "[2606:4700::1111]",
+            "[::ffff:1.1.1.1]",
+            "[64:ff9b::101:101]",
+            "localhost",
+            "a.test",
+        ] {
+            assert_eq!(
+                judge(&Egress::default(), &format!("https://{host}/")),
+                Verdict::PermittedOnly,
+                "{host}"
+            );
         }
-        for url in ["file:///etc/passwd", "ftp://a.test/", "data:,x", "unix:/run/x"] {
-            assert!(matches!(judge(&Egress::default(), url), Verdict::Refused(_)), "{url}");
+        for url in [
+            "file:///etc/passwd",
+            "ftp://a.test/",
+            "data:,x",
+            "unix:/run/x",
+        ] {
+            assert!(
+                matches!(judge(&Egress::default(), url), Verdict::Refused(_)),
+                "{url}"
+            );
         }
     }
 
     #[test]
     fn what_is_allowed_is_reached_and_nothing_else() {
-        let allow = ["mailer", "db.local:5432", "10.1.0.0/16", "[::1]:8080", "fd00::/8", "nonsense/99"];
-        let egress = Egress { allow: allow.map(String::from).to_vec(), allow_private: false };
-        for url in ["http://mailer/", "https://MAILER.:99/", "http://db.local:5432/", "http://[::1]:8080/"] {
+        let allow = [
+            "mailer",
+            "db.local:5432",
+            "10.1.0.0/16",
+            "[::1]:8080",
+            "fd00::/8",
+            "nonsense/99",
+        ];
+        let egress = Egress {
+            allow: allow.map(String::from).to_vec(),
+            allow_private: false,
+        };
+        for url in [
+            "http://mailer/",
+            "https://MAILER.:99/",
+            "http://db.local:5432/",
+            "http://[::1]:8080/",
+        ] {
             assert_eq!(judge(&egress, url), Verdict::Anywhere, "{url}");
         }
         for url in ["http://10.1.2.3/", "http://[fd12::1]/", "http://db.local/"] {
@@ -199,6 +303,15 @@ mod tests {
         }
         let rules = Rules::new(&egress);
         assert!(rules.permits([10, 1, 2, 3].into()) && !rules.permits([10, 2, 0, 1].into()));
-        assert_eq!(judge(&Egress { allow_private: true, ..Egress::default() }, "http://127.0.0.1/"), Verdict::Anywhere);
+        assert_eq!(
+            judge(
+                &Egress {
+                    allow_private: true,
+                    ..Egress::default()
+                },
+                "http://127.0.0.1/"
+            ),
+            Verdict::Anywhere
+        );
     }
 }

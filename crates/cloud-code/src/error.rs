@@ -13,10 +13,16 @@ pub enum Error {
     Bundler { message: String },
     /// The code threw while it was loading, or did not finish. Fix the code.
     #[error("the cloud code does not load: {message}")]
-    Load { message: String, stack: Option<String> },
+    Load {
+        message: String,
+        stack: Option<String>,
+    },
     /// A child process cannot be started or does not answer. Retry; if it stays, this machine lacks something.
     #[error("isolate process of {executable}: {message}")]
-    Isolate { executable: PathBuf, message: String },
+    Isolate {
+        executable: PathBuf,
+        message: String,
+    },
     #[error("cannot {action}")]
     Io {
         action: &'static str,

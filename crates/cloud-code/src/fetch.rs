@@ -75,11 +75,17 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn aborted() -> Failure {
-        Failure { name: "AbortError", message: "This operation was aborted".into() }
+        Failure {
+            name: "AbortError",
+            message: "This operation was aborted".into(),
+        }
     }
 
     fn failed(message: impl Into<String>) -> Failure {
-        Failure { name: "TypeError", message: format!("fetch failed: {}", message.into()) }
+        Failure {
+            name: "TypeError",
+            message: format!("fetch failed: {}", message.into()),
+        }
     }
 }
 
@@ -94,8 +100,14 @@ impl Fetcher {
                 .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
                 .user_agent("tidegate")
         };
-        let guarded = client().dns_resolver(GuardedResolver(rules.clone())).build()?;
-        Ok(Fetcher { guarded, open: client().build()?, rules })
+        let guarded = client()
+            .dns_resolver(GuardedResolver(rules.clone()))
+            .build()?;
+        Ok(Fetcher {
+            guarded,
+            open: client().build()?,
+            rules,
+        })
     }
 
     /// Makes the request. Dropping the future aborts it.
@@ -119,14 +131,21 @@ impl Fetcher {
         let client = match self.rules.judge(&hop.url) {
             Verdict::Anywhere => &self.open,
             Verdict::PermittedOnly => &self.guarded,
-            Verdict::Refused(why) => return Err(Failure::failed(format!("{why} ({})", host(&hop.url)))),
+            Verdict::Refused(why) => {
+                return Err(Failure::failed(format!("{why} ({})", host(&hop.url))));
+            }
         };
-        let request = client.request(hop.method.clone(), hop.url.clone()).headers(hop.headers.clone());
+        let request = client
+            .request(hop.method.clone(), hop.url.clone())
+            .headers(hop.headers.clone());
         let request = match &hop.body {
             Some(body) => request.body(body.clone()),
             None => request,
         };
-        request.send().await.map_err(|error| Failure::failed(chain(&error.without_url())))
+        request
+            .send()
+            .await
+            .map_err(|error| Failure::failed(chain(&error.without_url())))
     }
 }
 
@@ -140,25 +159,40 @@ struct Hop {
 
 impl Hop {
     fn first(request: &Request) -> Result<Hop, Failure> {
-        let url = Url::parse(&request.url).map_err(|error| Failure::failed(format!("{}: {error}", request.url)))?;
+        let url = Url::parse(&request.url)
+            .map_err(|error| Failure::failed(format!("{}: {error}", request.url)))?;
         let method = Method::from_bytes(request.method.as_bytes());
-        let method = method.map_err(|_| Failure::failed(format!("{:?} is no method", request.method)))?;
+        let method =
+            method.map_err(|_| Failure::failed(format!("{:?} is no method", request.method)))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
-            let header = HeaderName::try_from(name).ok().zip(HeaderValue::from_str(value).ok());
-            let (name, value) = header.ok_or_else(|| Failure::failed(format!("header {name:?} is malformed")))?;
+            let header = HeaderName::try_from(name)
+                .ok()
+                .zip(HeaderValue::from_str(value).ok());
+            let (name, value) =
+                header.ok_or_else(|| Failure::failed(format!("header {name:?} is malformed")))?;
             if !is_ours(&name) {
                 headers.append(name, value);
             }
         }
         let repeatable = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
         if let Some(key) = request.idempotency_key.as_ref().filter(|_| !repeatable) {
-            let key = HeaderValue::from_str(key).map_err(|_| Failure::failed("the idempotency key is malformed"))?;
+            let key = HeaderValue::from_str(key)
+                .map_err(|_| Failure::failed("the idempotency key is malformed"))?;
             headers.entry("idempotency-key").or_insert(key);
         }
-        let body = request.body.as_ref().map(|body| STANDARD.decode(body)).transpose();
+        let body = request
+            .body
+            .as_ref()
+            .map(|body| STANDARD.decode(body))
+            .transpose();
         let body = body.map_err(|_| Failure::failed("the body is not base64"))?;
-        Ok(Hop { method, url, headers, body })
+        Ok(Hop {
+            method,
+            url,
+            headers,
+            body,
+        })
     }
 
     /// Goes on to `target`, as the Fetch standard says: credentials stay with their host, a POST may become a GET.
@@ -171,7 +205,13 @@ impl Hop {
         if becomes_get {
             self.method = Method::GET;
             self.body = None;
-            for name in ["content-length", "content-type", "content-encoding", "content-language", "content-location"] {
+            for name in [
+                "content-length",
+                "content-type",
+                "content-encoding",
+                "content-language",
+                "content-location",
+            ] {
                 self.headers.remove(name);
             }
         }
@@ -186,7 +226,16 @@ impl Hop {
 
 /// Headers that belong to the connection.
 fn is_ours(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "host" | "content-length" | "connection" | "transfer-encoding" | "upgrade" | "te" | "trailer")
+    matches!(
+        name.as_str(),
+        "host"
+            | "content-length"
+            | "connection"
+            | "transfer-encoding"
+            | "upgrade"
+            | "te"
+            | "trailer"
+    )
 }
 
 fn host(url: &Url) -> &str {
@@ -198,19 +247,28 @@ fn redirect_target(response: &Response, base: &Url) -> Option<Result<Url, Failur
         return None;
     }
     let location = response.headers().get("location")?;
-    let target = location.to_str().ok().and_then(|location| base.join(location).ok());
+    let target = location
+        .to_str()
+        .ok()
+        .and_then(|location| base.join(location).ok());
     Some(target.ok_or_else(|| Failure::failed("the redirect names no URL")))
 }
 
 async fn answer(mut response: Response, url: Url, redirected: bool) -> Result<Answer, Failure> {
     let status = response.status();
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), text(value)))
+        .collect();
     let mut body = Vec::new();
     let broken = |error: reqwest::Error| Failure::failed(chain(&error.without_url()));
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(Failure::failed(format!("the answer is longer than {MAX_BODY_BYTES} bytes")));
+            return Err(Failure::failed(format!(
+                "the answer is longer than {MAX_BODY_BYTES} bytes"
+            )));
         }
         body.extend_from_slice(&chunk);
     }
@@ -244,9 +302,15 @@ impl Resolve for GuardedResolver {
         let rules = self.0.clone();
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let permitted: Vec<SocketAddr> = found.filter(|address| rules.permits(address.ip())).collect();
+            let permitted: Vec<SocketAddr> = found
+                .filter(|address| rules.permits(address.ip()))
+                .collect();
             if permitted.is_empty() {
-                return Err(format!("{} has no address that may be reached from here", name.as_str()).into());
+                return Err(format!(
+                    "{} has no address that may be reached from here",
+                    name.as_str()
+                )
+                .into());
             }
             Ok(Box::new(permitted.into_iter()) as Addrs)
         })

@@ -17,7 +17,11 @@ pub trait Host: Send + Sync + 'static {
     ///
     /// Calls of one run may be answered concurrently; [`RestCall::position`] tells their order. A call goes on when
     /// the run that made it is over: a transaction must not be dropped between COMMIT and its answer.
-    fn call(&self, cause: &Arc<Cause>, call: RestCall) -> BoxFuture<'static, Result<RestAnswer, ParseErrorJson>>;
+    fn call(
+        &self,
+        cause: &Arc<Cause>,
+        call: RestCall,
+    ) -> BoxFuture<'static, Result<RestAnswer, ParseErrorJson>>;
 }
 
 /// Why a run happens. Opaque to JavaScript and handed back with each of its calls.

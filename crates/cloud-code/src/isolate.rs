@@ -62,7 +62,10 @@ pub(crate) struct LoadFailure {
 
 impl From<Thrown> for LoadFailure {
     fn from(thrown: Thrown) -> Self {
-        LoadFailure { message: thrown.message, stack: thrown.stack }
+        LoadFailure {
+            message: thrown.message,
+            stack: thrown.stack,
+        }
     }
 }
 
@@ -71,7 +74,12 @@ impl From<Thrown> for LoadFailure {
 /// To be called before any thread is started, as the whole of `<executable> isolate`.
 pub fn isolate_main(control: RawFd) -> ! {
     // SAFETY: SIG_IGN is a valid disposition. A server that is gone shows as EPIPE then, and the process ends.
-    let _ = unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigIgn) };
+    let _ = unsafe {
+        nix::sys::signal::signal(
+            nix::sys::signal::Signal::SIGPIPE,
+            nix::sys::signal::SigHandler::SigIgn,
+        )
+    };
     let code = match Zygote::start(control) {
         Ok(mut zygote) => zygote.serve_forks(),
         Err(_) => 1,
@@ -103,15 +111,31 @@ impl Zygote {
         let settings = first_frame(control, &mut reader)?;
         let state = Rc::new(State::new(control, settings.max_output_bytes)?);
         if let Err(error) = sandbox::confine_zygote(settings.memory_limit_bytes) {
-            state.put(|out| FromZygote::Refused { why: &error.to_string() }.put(out));
+            state.put(|out| {
+                FromZygote::Refused {
+                    why: &error.to_string(),
+                }
+                .put(out)
+            });
             state.flush();
             return Err(error);
         }
         let created = engine::create(settings.memory_limit_bytes as usize);
         let (runtime, context) = created.map_err(io::Error::other)?;
         watch(&runtime, &state);
-        let engine = Engine { context, entries: None, _runtime: runtime };
-        Ok(Zygote { control, reader, state, settings, server, engine })
+        let engine = Engine {
+            context,
+            entries: None,
+            _runtime: runtime,
+        };
+        Ok(Zygote {
+            control,
+            reader,
+            state,
+            settings,
+            server,
+            engine,
+        })
     }
 
     /// Answers frames until the server is gone; returns the exit code.
@@ -119,13 +143,24 @@ impl Zygote {
         let mut descriptors = Vec::new();
         loop {
             loop {
-                let Ok(frame) = self.reader.next() else { return 1 };
+                let Ok(frame) = self.reader.next() else {
+                    return 1;
+                };
                 let Some(frame) = frame else { break };
                 match ToZygote::decode(frame) {
                     Ok(ToZygote::Script { name, form, bytes }) => {
-                        if let Err(failure) = script(&mut self.engine, &self.state, &self.settings, name, form, bytes) {
-                            let json = serde_json::to_string(&failure).expect("two strings make JSON");
-                            self.state.put(|out| FromZygote::LoadFailed { json: &json }.put(out));
+                        if let Err(failure) = script(
+                            &mut self.engine,
+                            &self.state,
+                            &self.settings,
+                            name,
+                            form,
+                            bytes,
+                        ) {
+                            let json =
+                                serde_json::to_string(&failure).expect("two strings make JSON");
+                            self.state
+                                .put(|out| FromZygote::LoadFailed { json: &json }.put(out));
                         }
                     }
                     Ok(ToZygote::Fork) => self.fork(std::mem::take(&mut descriptors)),
@@ -163,9 +198,11 @@ fn watch(runtime: &Runtime, state: &Rc<State>) {
     let own = state.clone();
     runtime.set_interrupt_handler(Some(Box::new(move || own.must_stop())));
     let own = state.clone();
-    runtime.set_host_promise_rejection_tracker(Some(Box::new(move |ctx, promise, reason, handled| {
-        own.track_rejection(&ctx, promise, reason, handled);
-    })));
+    runtime.set_host_promise_rejection_tracker(Some(Box::new(
+        move |ctx, promise, reason, handled| {
+            own.track_rejection(&ctx, promise, reason, handled);
+        },
+    )));
 }
 
 fn first_frame(control: RawFd, reader: &mut Reader) -> io::Result<Settings> {
@@ -183,12 +220,18 @@ fn first_frame(control: RawFd, reader: &mut Reader) -> io::Result<Settings> {
     }
 }
 
-fn become_isolate(engine: &Engine, state: &Rc<State>, server: i32, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+fn become_isolate(
+    engine: &Engine,
+    state: &Rc<State>,
+    server: i32,
+    descriptors: Vec<OwnedFd>,
+) -> io::Result<()> {
     sandbox::die_with_parent()?;
     if nix::unistd::getppid().as_raw() != server {
         return Ok(()); // The server ended before the kernel knew that this process should end with it.
     }
-    let [socket, memory] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let [socket, memory] =
+        <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidInput)?;
     let board = Board::map(&memory)?;
     nix::unistd::dup2_stdin(&socket)?; // This also closes the zygote's control socket in this process.
     drop((socket, memory));
@@ -218,7 +261,13 @@ fn script(
             ScriptForm::Bytecode => bytes,
             ScriptForm::Source => {
                 compiled = compile(&ctx, name, bytes)?;
-                state.put(|out| FromZygote::Compiled { name, bytecode: &compiled }.put(out));
+                state.put(|out| {
+                    FromZygote::Compiled {
+                        name,
+                        bytecode: &compiled,
+                    }
+                    .put(out)
+                });
                 state.flush();
                 &compiled
             }
@@ -228,9 +277,15 @@ fn script(
             ScriptName::App => load_app(&ctx, kept, state, bytecode, limit).map(|()| None),
         }
     });
-    let too_late = format!("it did not finish loading within {} ms", settings.load_timeout_ms);
+    let too_late = format!(
+        "it did not finish loading within {} ms",
+        settings.load_timeout_ms
+    );
     match loaded {
-        Err(failure) if state.take_interrupted() => Err(LoadFailure { message: too_late, ..failure }),
+        Err(failure) if state.take_interrupted() => Err(LoadFailure {
+            message: too_late,
+            ..failure
+        }),
         Err(failure) => Err(failure),
         Ok(entries) => {
             engine.entries = engine.entries.take().or(entries);
@@ -244,7 +299,10 @@ fn compile(ctx: &Ctx, name: ScriptName, source: &[u8]) -> Result<Vec<u8>, LoadFa
         ScriptName::Runtime => (crate::source_map::RUNTIME_FILE, false),
         ScriptName::App => (crate::source_map::APP_FILE, true),
     };
-    let text = || LoadFailure { message: format!("SyntaxError: {file} is not UTF-8"), stack: None };
+    let text = || LoadFailure {
+        message: format!("SyntaxError: {file} is not UTF-8"),
+        stack: None,
+    };
     let source = std::str::from_utf8(source).map_err(|_| text())?;
     Ok(engine::compile(ctx, source, file, keep_source)?)
 }
@@ -271,7 +329,10 @@ fn load_app(
     limit_ns: u64,
 ) -> Result<(), LoadFailure> {
     let entries = entries.and_then(|entries| entries.restore(ctx).ok());
-    let entries = entries.ok_or(LoadFailure { message: "the runtime is not loaded".into(), stack: None })?;
+    let entries = entries.ok_or(LoadFailure {
+        message: "the runtime is not loaded".into(),
+        stack: None,
+    })?;
     let value = engine::evaluate(ctx, bytecode)?;
     entries.run_jobs(ctx, state);
     wait(ctx, &entries, state, &value, limit_ns)?;
@@ -279,7 +340,12 @@ fn load_app(
     let manifest = entries.manifest(ctx)?;
     serve::log_rejections(ctx, state);
     ctx.run_gc();
-    state.put(|out| FromZygote::Loaded { manifest: &manifest }.put(out));
+    state.put(|out| {
+        FromZygote::Loaded {
+            manifest: &manifest,
+        }
+        .put(out)
+    });
     Ok(())
 }
 
@@ -290,18 +356,28 @@ fn wait<'js>(
     value: &Value<'js>,
     limit_ns: u64,
 ) -> Result<(), LoadFailure> {
-    let Some(promise) = value.as_promise() else { return Ok(()) };
-    while let None = promise.result::<Value>() {
+    let Some(promise) = value.as_promise() else {
+        return Ok(());
+    };
+    while promise.result::<Value>().is_none() {
         if state.must_stop() {
-            return Err(LoadFailure { message: "interrupted".into(), stack: None });
+            return Err(LoadFailure {
+                message: "interrupted".into(),
+                stack: None,
+            });
         }
         if entries.answer_refused(ctx, state) {
             continue;
         }
         let Some(due) = state.next_due_ns() else {
-            return Err(LoadFailure { message: "its top-level await never settles".into(), stack: None });
+            return Err(LoadFailure {
+                message: "its top-level await never settles".into(),
+                stack: None,
+            });
         };
-        std::thread::sleep(Duration::from_nanos(due.min(limit_ns).saturating_sub(now_ns())));
+        std::thread::sleep(Duration::from_nanos(
+            due.min(limit_ns).saturating_sub(now_ns()),
+        ));
         state.begin_burst(0, Some(limit_ns));
         while entries.fire_due(ctx, state, now_ns()).is_some() {}
     }

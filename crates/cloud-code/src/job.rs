@@ -1,5 +1,6 @@
 //! One run on its way through the pool: queued, given to an isolate, perhaps moved to another, answered once.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -7,13 +8,16 @@ use tokio::sync::oneshot;
 use crate::clock::{nanos, now_ns};
 use crate::{Cause, Handler, Run, calls};
 
-/// How often a run may be moved to another isolate before it is given up.
-const MAX_MOVES: u8 = 5;
+/// How often a run may be begun again because its isolate died.
+const MAX_REPEATS: u8 = 3;
 
 /// The least time between a run's soft and its hard deadline: an isolate needs some to obey the first.
 const MIN_GRACE_NS: u64 = 50_000_000;
 
-pub(crate) struct Job {
+/// Boxed, because it goes from hand to hand.
+pub(crate) struct Job(Box<Details>);
+
+pub(crate) struct Details {
     pub handler: Handler,
     /// The handler as the runtime reads it.
     pub handler_json: String,
@@ -25,7 +29,7 @@ pub(crate) struct Job {
     pub exclusive: bool,
     /// Runs on behalf of a run that waits for it.
     pub nested: bool,
-    moves: u8,
+    repeats: u8,
     reply: Option<oneshot::Sender<Reply>>,
 }
 
@@ -39,13 +43,31 @@ pub(crate) enum Reply {
     Crashed(String),
 }
 
+impl Deref for Job {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl DerefMut for Job {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
+    }
+}
+
 impl Job {
-    pub(crate) fn new(run: &Run, request: String, exclusive: bool) -> (Job, oneshot::Receiver<Reply>) {
+    pub(crate) fn new(
+        run: &Run,
+        request: String,
+        exclusive: bool,
+    ) -> (Job, oneshot::Receiver<Reply>) {
         let (reply, replied) = oneshot::channel();
         let now = now_ns();
         let soft_deadline_ns = now.saturating_add(nanos(run.soft_deadline));
         let hard_deadline_ns = now.saturating_add(nanos(run.hard_deadline));
-        let job = Job {
+        let details = Details {
             handler: run.handler.clone(),
             handler_json: serde_json::to_string(&run.handler).expect("a handler is JSON"),
             request,
@@ -54,10 +76,10 @@ impl Job {
             hard_deadline_ns: hard_deadline_ns.max(soft_deadline_ns.saturating_add(MIN_GRACE_NS)),
             exclusive,
             nested: calls::is_within_call(),
-            moves: 0,
+            repeats: 0,
             reply: Some(reply),
         };
-        (job, replied)
+        (Job(Box::new(details)), replied)
     }
 
     /// Answers the caller. Only the first answer counts.
@@ -71,14 +93,16 @@ impl Job {
         self.reply.is_none()
     }
 
-    /// The run for another isolate, unless it has been moved too often.
-    pub(crate) fn moved(mut self) -> Option<Job> {
-        self.moves += 1;
-        if self.moves <= MAX_MOVES {
-            metrics::counter!(crate::metrics::MOVED_TOTAL).increment(1);
+    /// The run to be begun again, unless that has been tried too often.
+    pub(crate) fn repeated(mut self: Self) -> Option<Job> {
+        self.repeats += 1;
+        if self.repeats <= MAX_REPEATS {
             return Some(self);
         }
-        self.answer(Reply::Crashed(format!("{MAX_MOVES} isolates in turn could not run it")));
+        self.answer(Reply::Crashed(format!(
+            "the processes that ran it ended {} times",
+            self.repeats
+        )));
         None
     }
 }

@@ -29,10 +29,14 @@ pub(crate) fn module(level: Level, text: &str) {
 /// One branch for each level, because the level of an event is fixed where it is written.
 fn emit(request: &str, handler: &dyn Display, level: Level, text: &str) {
     match level {
-        Level::Error => tracing::error!(target: TARGET, { request.id = request, %handler }, "{text}"),
+        Level::Error => {
+            tracing::error!(target: TARGET, { request.id = request, %handler }, "{text}")
+        }
         Level::Warn => tracing::warn!(target: TARGET, { request.id = request, %handler }, "{text}"),
         Level::Info => tracing::info!(target: TARGET, { request.id = request, %handler }, "{text}"),
-        Level::Debug => tracing::debug!(target: TARGET, { request.id = request, %handler }, "{text}"),
+        Level::Debug => {
+            tracing::debug!(target: TARGET, { request.id = request, %handler }, "{text}")
+        }
     }
 }
 
@@ -45,7 +49,9 @@ pub(crate) fn printable(text: &str) -> String {
         match character {
             '\t' => printable.push('\t'),
             '\n' => printable.push_str("\\n"),
-            control if control.is_control() => write!(printable, "\\u{{{:x}}}", u32::from(control)).expect("a String grows"),
+            control if control.is_control() => {
+                write!(printable, "\\u{{{:x}}}", u32::from(control)).expect("a String grows")
+            }
             other => printable.push(other),
         }
     }
@@ -58,7 +64,10 @@ mod tests {
 
     #[test]
     fn a_line_of_user_code_cannot_forge_another_line() {
-        assert_eq!(printable("a\n{\"level\":\"error\"}\u{1b}[31m\r\n"), "a\\n{\"level\":\"error\"}\\u{1b}[31m");
+        assert_eq!(
+            printable("a\n{\"level\":\"error\"}\u{1b}[31m\r\n"),
+            "a\\n{\"level\":\"error\"}\\u{1b}[31m"
+        );
         assert_eq!(printable(&"ä".repeat(MAX_LINE_BYTES)).len(), MAX_LINE_BYTES);
     }
 }

@@ -9,7 +9,8 @@
 //! ends when it is empty. When all of them are stuck in somebody's long computation more are forked, up to a limit, so
 //! that nobody waits behind it.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::clock::{nanos, now_ns};
 use crate::job::{Job, Reply};
 use crate::zygote::Zygote;
 use crate::{Config, Isolation, attend};
+
+use queue::Queue;
 
 /// How often deadlines are looked at; what they are late by at most.
 const TICK: Duration = Duration::from_millis(20);
@@ -54,7 +57,7 @@ pub(crate) struct Pool {
 struct State {
     /// From oldest to youngest.
     children: Vec<Arc<Child>>,
-    waiting: VecDeque<Job>,
+    queue: Queue,
     forking: bool,
     failed_forks: u32,
     fork_after_ns: u64,
@@ -67,7 +70,11 @@ impl Pool {
             zygote,
             services: Arc::new(services),
             isolates: config.isolates.max(1),
-            capacity: if per_run { 1 } else { config.max_in_flight.max(1) },
+            capacity: if per_run {
+                1
+            } else {
+                config.max_in_flight.max(1)
+            },
             state: Mutex::default(),
             waiting: AtomicUsize::new(0),
             keeper_sleeps: AtomicBool::new(false),
@@ -78,7 +85,9 @@ impl Pool {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while it holds this lock")
+        self.state
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 
     /// Forks the first isolates and keeps their number until the pool is closed.
@@ -97,8 +106,8 @@ impl Pool {
         }
         let mut state = self.state();
         if let Err(job) = place(&state.children, job) {
-            state.waiting.push_back(job);
-            self.waiting.store(state.waiting.len(), Ordering::Release);
+            state.queue.push(job);
+            self.waiting.store(state.queue.len(), Ordering::Release);
         }
         drop(state);
         if self.keeper_sleeps.swap(false, Ordering::AcqRel) {
@@ -109,15 +118,16 @@ impl Pool {
     /// Places waiting runs, in order, as far as there is room.
     pub(crate) fn place_waiting(&self) {
         if self.waiting.load(Ordering::Acquire) > 0 {
-            let mut state = self.state();
-            self.place_all(&mut state);
+            self.place_all(&mut self.state());
         }
     }
 
     fn place_all(&self, state: &mut State) {
-        let waiting = std::mem::take(&mut state.waiting);
-        state.waiting = waiting.into_iter().filter_map(|job| place(&state.children, job).err()).collect();
-        self.waiting.store(state.waiting.len(), Ordering::Release);
+        let State {
+            children, queue, ..
+        } = state;
+        queue.drain_into(|job| place(children, job));
+        self.waiting.store(queue.len(), Ordering::Release);
     }
 
     /// Takes note that a process has ended; `moved` are runs of its that can be run elsewhere.
@@ -135,7 +145,8 @@ impl Pool {
     }
 
     fn requeue(&self, state: &mut State, moved: Vec<Job>) {
-        moved.into_iter().rev().for_each(|job| state.waiting.push_front(job));
+        metrics::counter!(crate::metrics::MOVED_TOTAL).increment(moved.len() as u64);
+        moved.into_iter().for_each(|job| state.queue.push(job));
         self.place_all(state);
     }
 
@@ -155,30 +166,29 @@ impl Pool {
     /// True while any run is open or any isolate is missing.
     fn is_busy(&self) -> bool {
         let state = self.state();
-        let open = state.children.iter().any(|child| child.in_flight() > 0) || !state.waiting.is_empty();
-        open || state.accepting() != self.isolates
+        state.has_runs() || state.accepting() != self.isolates
     }
 
     fn tick(&self) {
         let now = now_ns();
         let children = self.state().children.clone();
-        let moved: Vec<Job> = children.iter().flat_map(|child| child.tick(now)).collect();
+        let moved = children.iter().flat_map(|child| child.tick(now)).collect();
         let mut state = self.state();
         self.requeue(&mut state, moved);
-        let (expired, waiting) = std::mem::take(&mut state.waiting).into_iter().partition(|job| now >= job.soft_deadline_ns);
-        state.waiting = waiting;
-        self.waiting.store(state.waiting.len(), Ordering::Release);
+        let expired = state.queue.take_expired(now);
+        self.waiting.store(state.queue.len(), Ordering::Release);
         self.trim(&state);
         drop(state);
-        let expired: VecDeque<Job> = expired;
-        expired.into_iter().for_each(|mut job| job.answer(Reply::TimedOut));
+        expired
+            .into_iter()
+            .for_each(|mut job| job.answer(Reply::TimedOut));
     }
 
     /// Ends idle isolates that were forked beyond the number wanted, and those that are retired and empty.
     fn trim(&self, state: &State) {
         let mut surplus = state.accepting().saturating_sub(self.isolates);
         for child in state.children.iter().rev() {
-            let idle = child.in_flight() == 0;
+            let idle = child.is_empty();
             if idle && (!child.is_accepting() || surplus > 0) {
                 surplus -= usize::from(child.is_accepting());
                 child.retire();
@@ -212,27 +222,38 @@ impl Pool {
         if now_ns() < state.fork_after_ns {
             return false;
         }
-        let usable = |child: &&Arc<Child>| child.is_accepting() && !child.is_stuck();
         let accepting = state.accepting();
+        let mut usable = state
+            .children
+            .iter()
+            .filter(|child| child.is_accepting() && !child.is_stuck());
         let lacking = if accepting < self.isolates {
             true
-        } else if state.waiting.is_empty() {
-            false
-        } else if state.waiting.iter().any(|job| job.exclusive) {
-            !state.children.iter().filter(usable).any(|child| child.in_flight() == 0)
+        } else if state.queue.has_exclusive() {
+            !usable.any(|child| child.is_empty())
         } else {
-            !state.children.iter().any(|child| usable(&child))
+            state.queue.has_shared() && usable.next().is_none()
         };
         lacking && self.has_room_for_another(state, accepting)
     }
 
     fn has_room_for_another(&self, state: &State, accepting: usize) -> bool {
-        let dedicated = state.children.iter().filter(|child| child.is_dedicated()).count();
+        let dedicated = state
+            .children
+            .iter()
+            .filter(|child| child.is_dedicated())
+            .count();
         let shared = state.children.len() - dedicated;
-        let room = shared < self.isolates * PROCESSES_PER_ISOLATE && dedicated < self.isolates * DEDICATED_PER_ISOLATE;
+        let room = shared < self.isolates * PROCESSES_PER_ISOLATE
+            && dedicated < self.isolates * DEDICATED_PER_ISOLATE;
         if !room && accepting == 0 {
-            let stuck = state.children.iter().find(|child| child.is_stuck() && !child.is_dedicated());
-            stuck.into_iter().for_each(|oldest| oldest.kill("was killed: too many isolates were stuck"));
+            let stuck = state
+                .children
+                .iter()
+                .find(|child| child.is_stuck() && !child.is_dedicated());
+            stuck
+                .into_iter()
+                .for_each(|oldest| oldest.kill("was killed: too many isolates were stuck"));
         }
         room
     }
@@ -240,7 +261,12 @@ impl Pool {
     async fn fork(self: &Arc<Self>) -> Result<(), crate::Error> {
         let forked = self.zygote.fork().await?;
         metrics::counter!(crate::metrics::FORKS_TOTAL).increment(1);
-        let child = Child::new(forked.process, forked.board, self.services.clone(), self.capacity);
+        let child = Child::new(
+            forked.process,
+            forked.board,
+            self.services.clone(),
+            self.capacity,
+        );
         let child = Arc::new(child);
         let mut state = self.state();
         if self.closed.load(Ordering::Acquire) {
@@ -256,7 +282,7 @@ impl Pool {
     /// Takes no new runs, waits for the open ones (their deadlines bound that), and ends every process.
     pub(crate) async fn close(&self) {
         self.closing.store(true, Ordering::Release);
-        while self.has_runs() {
+        while self.state().has_runs() {
             tokio::time::sleep(TICK).await;
         }
         self.kill_all();
@@ -266,18 +292,16 @@ impl Pool {
         }
     }
 
-    fn has_runs(&self) -> bool {
-        let state = self.state();
-        !state.waiting.is_empty() || state.children.iter().any(|child| child.in_flight() > 0)
-    }
-
     /// Ends every process now; open runs are answered as crashed.
     pub(crate) fn kill_all(&self) {
         self.closing.store(true, Ordering::Release);
         self.closed.store(true, Ordering::Release);
         let mut state = self.state();
-        state.children.iter().for_each(|child| child.kill("was killed: its release was closed"));
-        for mut job in state.waiting.drain(..) {
+        state
+            .children
+            .iter()
+            .for_each(|child| child.kill("was killed: its release was closed"));
+        for mut job in state.queue.take_expired(u64::MAX) {
             job.answer(Reply::Crashed("its release was closed".into()));
         }
         self.keeper.notify_one();
@@ -285,37 +309,58 @@ impl Pool {
 
     pub(crate) async fn pids(&self) -> Vec<i32> {
         let mut pids: Vec<i32> = self.zygote.pid().await.into_iter().collect();
-        pids.extend(self.state().children.iter().map(|child| child.process.pid()));
+        pids.extend(
+            self.state()
+                .children
+                .iter()
+                .map(|child| child.process.pid()),
+        );
         pids
     }
 }
 
 impl State {
+    fn has_runs(&self) -> bool {
+        self.queue.len() > 0 || self.children.iter().any(|child| !child.is_empty())
+    }
+
     /// Has the next fork wait, longer each time in a row.
     fn back_off(&mut self) -> Duration {
-        let backoff = MIN_BACKOFF.saturating_mul(1 << self.failed_forks.min(8)).min(MAX_BACKOFF);
+        let backoff = MIN_BACKOFF
+            .saturating_mul(1 << self.failed_forks.min(8))
+            .min(MAX_BACKOFF);
         self.failed_forks += 1;
         self.fork_after_ns = now_ns() + nanos(backoff);
         backoff
     }
 
     fn accepting(&self) -> usize {
-        self.children.iter().filter(|child| child.is_accepting()).count()
+        self.children
+            .iter()
+            .filter(|child| child.is_accepting())
+            .count()
     }
 }
 
 /// Gives the run to the least busy isolate that can take it, or gives it back.
 fn place(children: &[Arc<Child>], mut job: Job) -> Result<(), Job> {
     let now = now_ns();
-    for _ in 0..2 {
+    let mut refused: Option<&Arc<Child>> = None;
+    loop {
         let candidates = children.iter().filter(|child| {
-            child.is_accepting() && !child.is_stuck() && (!job.exclusive || child.in_flight() == 0)
+            child.is_accepting() && !child.is_stuck() && (!job.exclusive || child.is_empty())
         });
-        let Some(child) = candidates.min_by_key(|child| child.in_flight()) else { return Err(job) };
+        // From the least busy to the most: after a refusal only those that come later in that order.
+        let order = |child: &Arc<Child>| (child.load(), child.process.pid());
+        let rest =
+            candidates.filter(|child| refused.is_none_or(|refused| order(child) > order(refused)));
+        let Some(child) = rest.min_by_key(|child| order(child)) else {
+            return Err(job);
+        };
         match child.submit(job, now) {
             Ok(()) => return Ok(()),
-            Err(refused) => job = refused, // It was retired in between, or is full.
+            Err(given_back) => job = given_back, // It was retired in between, or is full.
         }
+        refused = Some(child);
     }
-    Err(job)
 }

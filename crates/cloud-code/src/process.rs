@@ -49,7 +49,9 @@ impl Process {
     /// Starts a child on the keeper thread.
     pub(crate) async fn start(launch: Launch) -> io::Result<Process> {
         let (reply, started) = oneshot::channel();
-        keeper().send(Errand::Start(launch, reply)).expect("the keeper thread never ends");
+        keeper()
+            .send(Errand::Start(launch, reply))
+            .expect("the keeper thread never ends");
         Process::adopt(started.await.expect("the keeper answers every errand")?)
     }
 
@@ -59,13 +61,20 @@ impl Process {
     /// refused, or it could have this process kill another.
     pub(crate) fn adopt_fork_of(zygote: &Process, pid: i32) -> io::Result<Process> {
         let claimed = Process::adopt(pid)?;
-        let is_child = reap(claimed.handle().get_ref(), WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT).is_ok();
+        let is_child = reap(
+            claimed.handle().get_ref(),
+            WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT,
+        )
+        .is_ok();
         let is_alike = command_line(pid).is_some_and(|line| Some(line) == command_line(zygote.pid));
         if is_child && is_alike {
             return Ok(claimed);
         }
         claimed.disown();
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, "the zygote named a process that is not its fork"))
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "the zygote named a process that is not its fork",
+        ))
     }
 
     fn adopt(pid: i32) -> io::Result<Process> {
@@ -83,7 +92,11 @@ impl Process {
         let handle = unsafe { OwnedFd::from_raw_fd(descriptor) };
         // SAFETY: an owned descriptor stays open and the same until it is dropped.
         let handle = unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }?;
-        Ok(Process { pid, handle: Some(handle), reaped: AtomicBool::new(false) })
+        Ok(Process {
+            pid,
+            handle: Some(handle),
+            reaped: AtomicBool::new(false),
+        })
     }
 
     /// Lets go of a process that turned out not to be ours.
@@ -125,7 +138,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let Some(handle) = self.handle.take() else { return };
+        let Some(handle) = self.handle.take() else {
+            return;
+        };
         forget(self.pid);
         if !self.reaped.load(Ordering::Acquire) {
             let handle = handle.into_inner();
@@ -148,7 +163,9 @@ fn forget(pid: i32) {
 }
 
 fn command_line(pid: i32) -> Option<Vec<u8>> {
-    std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())
+    std::fs::read(format!("/proc/{pid}/cmdline"))
+        .ok()
+        .filter(|line| !line.is_empty())
 }
 
 fn keeper() -> &'static mpsc::Sender<Errand> {
@@ -164,7 +181,10 @@ fn keeper() -> &'static mpsc::Sender<Errand> {
                 }
             }
         };
-        std::thread::Builder::new().name("isolate-keeper".into()).spawn(keep).expect("a thread can be started");
+        std::thread::Builder::new()
+            .name("isolate-keeper".into())
+            .spawn(keep)
+            .expect("a thread can be started");
         errands
     })
 }
@@ -186,7 +206,15 @@ fn start(launch: Launch) -> io::Result<i32> {
 fn kill_by_handle(handle: &OwnedFd) {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: plain system call on a descriptor we own; it fails harmlessly when the process has ended.
-    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, handle.as_raw_fd(), libc::SIGKILL, no_info, 0) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            handle.as_raw_fd(),
+            libc::SIGKILL,
+            no_info,
+            0,
+        )
+    };
 }
 
 fn reap(handle: &OwnedFd, flags: WaitPidFlag) -> nix::Result<WaitStatus> {

@@ -58,8 +58,10 @@ impl Handler {
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// The handler returned; null if it returned nothing.
+    /// The handler returned a value, perhaps null.
     Returned(Value),
+    /// The handler returned undefined.
+    ReturnedNothing,
     /// The handler threw, or something threw on its behalf; `code` and `message` are for the client.
     Threw {
         /// A Parse error code: 141 unless it was a Parse.Error, 142 of a validator.
@@ -100,11 +102,17 @@ impl Manifest {
         let mut triggers = Vec::new();
         for listed in listed.triggers {
             let Ok(kind) = serde_json::from_value(Value::String(listed.kind.clone())) else {
-                let warning = format!("{} on {} is registered but not supported yet", listed.kind, listed.class);
+                let warning = format!(
+                    "{} on {} is registered but not supported yet",
+                    listed.kind, listed.class
+                );
                 manifest.warnings.push(warning);
                 continue;
             };
-            let trigger = Trigger { kind, class: listed.class };
+            let trigger = Trigger {
+                kind,
+                class: listed.class,
+            };
             if listed.order.as_deref() == Some("none") {
                 manifest.unordered.insert(trigger.clone());
             }
@@ -149,6 +157,8 @@ struct ListedTrigger {
 pub(crate) struct OutcomeJson {
     #[serde(default)]
     pub returned: Value,
+    #[serde(default)]
+    pub is_undefined: bool,
     pub threw: Option<ThrewJson>,
 }
 
@@ -173,20 +183,35 @@ mod tests {
         let json = r#"{"functions":["hello"],"jobs":[],"extra":1,"triggers":[
             {"kind":"afterSave","class":"Order","order":"none"},{"kind":"beforeConnect","class":"@Connect"}]}"#;
         let manifest = Manifest::from_json(json).unwrap();
-        let order = Trigger { kind: TriggerKind::AfterSave, class: "Order".into() };
-        assert!(manifest.has(&Handler::Function("hello".into())) && !manifest.has(&Handler::Job("hello".into())));
+        let order = Trigger {
+            kind: TriggerKind::AfterSave,
+            class: "Order".into(),
+        };
+        assert!(
+            manifest.has(&Handler::Function("hello".into()))
+                && !manifest.has(&Handler::Job("hello".into()))
+        );
         assert!(manifest.unordered.contains(&order) && manifest.has(&Handler::Trigger(order)));
-        assert_eq!(manifest.warnings, ["beforeConnect on @Connect is registered but not supported yet"]);
+        assert_eq!(
+            manifest.warnings,
+            ["beforeConnect on @Connect is registered but not supported yet"]
+        );
         assert!(Manifest::from_json("[").is_err());
     }
 
     #[test]
     fn a_handler_is_named_in_json_for_the_runtime_and_in_words_for_people() {
-        let trigger = Trigger { kind: TriggerKind::BeforeSave, class: "Order".into() };
+        let trigger = Trigger {
+            kind: TriggerKind::BeforeSave,
+            class: "Order".into(),
+        };
         let handler = Handler::Trigger(trigger);
         let json = serde_json::to_string(&handler).unwrap();
         assert_eq!(json, r#"{"trigger":{"kind":"beforeSave","class":"Order"}}"#);
         assert_eq!(handler.to_string(), "beforeSave Order");
-        assert_eq!(serde_json::to_string(&Handler::Job("a".into())).unwrap(), r#"{"job":"a"}"#);
+        assert_eq!(
+            serde_json::to_string(&Handler::Job("a".into())).unwrap(),
+            r#"{"job":"a"}"#
+        );
     }
 }

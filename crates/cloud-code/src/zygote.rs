@@ -40,6 +40,9 @@ const FORK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A line that a child prints to standard error is cut here.
 const MAX_STDERR_LINE_BYTES: u64 = 4096;
 
+/// So many lines of one zygote and its forks are logged.
+const MAX_STDERR_LINES: u32 = 1000;
+
 /// What a zygote is started with, again and again.
 pub(crate) struct Zygote {
     executable: PathBuf,
@@ -67,11 +70,16 @@ pub(crate) struct Forked {
 
 impl Zygote {
     /// Starts a zygote and loads the code.
-    pub(crate) async fn start(config: &Config, code: &str, stacks: Arc<Stacks>) -> Result<(Zygote, Manifest), Error> {
+    pub(crate) async fn start(
+        config: &Config,
+        code: &str,
+        stacks: Arc<Stacks>,
+    ) -> Result<(Zygote, Manifest), Error> {
         let config_json = serde_json::json!({
             "serverUrl": config.server_url,
             "applicationId": config.application_id,
             "javascriptKey": config.javascript_key,
+            "env": config.env,
         });
         let settings = Settings {
             memory_limit_bytes: config.memory_limit_bytes,
@@ -117,11 +125,18 @@ impl Zygote {
     }
 
     pub(crate) async fn pid(&self) -> Option<i32> {
-        self.live.lock().await.as_ref().map(|live| live.process.pid())
+        self.live
+            .lock()
+            .await
+            .as_ref()
+            .map(|live| live.process.pid())
     }
 
     async fn spawn(&self) -> Result<(Live, Manifest), Error> {
-        let started = self.launch().await.map_err(|error| self.failed(format!("cannot be started: {error}")));
+        let started = self
+            .launch()
+            .await
+            .map_err(|error| self.failed(format!("cannot be started: {error}")));
         let (process, mut control) = started?;
         let frames = self.opening_frames();
         let mut reader = Reader::default();
@@ -129,13 +144,28 @@ impl Zygote {
         let load = tokio::time::timeout(limit, async {
             let (mut incoming, mut outgoing) = control.split();
             // Both at once: the zygote sends bytecode while it has not yet read all of this.
-            let send = async { outgoing.write_all(&frames).await.map_err(|error| self.failed(error.to_string())) };
+            let send = async {
+                outgoing
+                    .write_all(&frames)
+                    .await
+                    .map_err(|error| self.failed(error.to_string()))
+            };
             let (_, manifest) = tokio::join!(send, self.load(&mut incoming, &mut reader));
             manifest
         });
-        let too_late = || Error::Load { message: format!("it did not finish within {limit:?}"), stack: None };
+        let too_late = || Error::Load {
+            message: format!("it did not finish within {limit:?}"),
+            stack: None,
+        };
         match load.await.unwrap_or_else(|_| Err(too_late())) {
-            Ok(manifest) => Ok((Live { process, control, reader }, manifest)),
+            Ok(manifest) => Ok((
+                Live {
+                    process,
+                    control,
+                    reader,
+                },
+                manifest,
+            )),
             Err(Error::Isolate { message, .. }) => {
                 process.kill();
                 let how = process.ended().await;
@@ -151,7 +181,11 @@ impl Zygote {
         let (complaints, stderr) = io::pipe()?;
         let complaints = pipe::Receiver::from_owned_fd(complaints.into())?;
         let control = OwnedFd::from(theirs);
-        let launch = Launch { executable: self.executable.clone(), control, stderr: stderr.into() };
+        let launch = Launch {
+            executable: self.executable.clone(),
+            control,
+            stderr: stderr.into(),
+        };
         let process = Process::start(launch).await?;
         tokio::spawn(log_stderr(complaints));
         Ok((process, UnixStream::from_std(ours)?))
@@ -159,28 +193,55 @@ impl Zygote {
 
     fn opening_frames(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        ToZygote::Settings { json: &self.settings }.put(&mut out);
-        let built_in = if self.runtime.is_none() { RUNTIME_BYTECODE.get() } else { None };
+        ToZygote::Settings {
+            json: &self.settings,
+        }
+        .put(&mut out);
+        let built_in = if self.runtime.is_none() {
+            RUNTIME_BYTECODE.get()
+        } else {
+            None
+        };
         let runtime = self.runtime.as_deref().unwrap_or(RUNTIME);
-        put_script(&mut out, ScriptName::Runtime, runtime, built_in.map(|bytecode| &**bytecode));
-        let app = self.app_bytecode.lock().expect("nothing panics under this lock").clone();
+        put_script(
+            &mut out,
+            ScriptName::Runtime,
+            runtime,
+            built_in.map(|bytecode| &**bytecode),
+        );
+        let app = self
+            .app_bytecode
+            .lock()
+            .expect("nothing panics under this lock")
+            .clone();
         put_script(&mut out, ScriptName::App, &self.code, app.as_deref());
         out
     }
 
     /// Reads until the code is loaded or has failed to load.
-    async fn load(&self, incoming: &mut (impl AsyncReadExt + Unpin), reader: &mut Reader) -> Result<Manifest, Error> {
+    async fn load(
+        &self,
+        incoming: &mut (impl AsyncReadExt + Unpin),
+        reader: &mut Reader,
+    ) -> Result<Manifest, Error> {
         loop {
-            while let Some(frame) = reader.next().map_err(|error| self.failed(error.to_string()))? {
+            while let Some(frame) = reader
+                .next()
+                .map_err(|error| self.failed(error.to_string()))?
+            {
                 match FromZygote::decode(frame).map_err(|error| self.failed(error.to_string()))? {
                     FromZygote::Log { level, text } => logs::module(level, text),
                     FromZygote::Compiled { name, bytecode } => self.keep(name, bytecode),
                     FromZygote::Loaded { manifest } => {
                         let manifest = Manifest::from_json(manifest);
-                        return manifest.map_err(|error| self.failed(format!("its manifest cannot be read: {error}")));
+                        return manifest.map_err(|error| {
+                            self.failed(format!("its manifest cannot be read: {error}"))
+                        });
                     }
                     FromZygote::LoadFailed { json } => return Err(self.load_failed(json)),
-                    FromZygote::Refused { why } => return Err(self.failed(format!("cannot be sandboxed: {why}"))),
+                    FromZygote::Refused { why } => {
+                        return Err(self.failed(format!("cannot be sandboxed: {why}")));
+                    }
                     FromZygote::Forked { .. } => return Err(self.failed("forked unasked".into())),
                 }
             }
@@ -193,25 +254,34 @@ impl Zygote {
 
     fn keep(&self, name: ScriptName, bytecode: &[u8]) {
         match name {
-            ScriptName::Runtime if self.runtime.is_none() => drop(RUNTIME_BYTECODE.set(bytecode.into())),
+            ScriptName::Runtime if self.runtime.is_none() => {
+                drop(RUNTIME_BYTECODE.set(bytecode.into()))
+            }
             ScriptName::Runtime => {}
             ScriptName::App => {
-                *self.app_bytecode.lock().expect("nothing panics under this lock") = Some(bytecode.into());
+                *self
+                    .app_bytecode
+                    .lock()
+                    .expect("nothing panics under this lock") = Some(bytecode.into());
             }
         }
     }
 
     fn load_failed(&self, json: &str) -> Error {
         match serde_json::from_str::<LoadFailure>(json) {
-            Ok(LoadFailure { message, stack }) => {
-                Error::Load { message, stack: stack.map(|stack| self.stacks.map(&stack)) }
-            }
+            Ok(LoadFailure { message, stack }) => Error::Load {
+                message,
+                stack: stack.map(|stack| self.stacks.map(&stack)),
+            },
             Err(error) => self.failed(format!("it failed to load and cannot say why: {error}")),
         }
     }
 
     fn failed(&self, message: String) -> Error {
-        Error::Isolate { executable: self.executable.clone(), message }
+        Error::Isolate {
+            executable: self.executable.clone(),
+            message,
+        }
     }
 }
 
@@ -234,13 +304,23 @@ impl Live {
         let send = || {
             let rights = [ControlMessage::ScmRights(&descriptors)];
             let parts = [IoSlice::new(&order)];
-            let sent = sendmsg::<()>(self.control.as_raw_fd(), &parts, &rights, MsgFlags::MSG_NOSIGNAL, None);
+            let sent = sendmsg::<()>(
+                self.control.as_raw_fd(),
+                &parts,
+                &rights,
+                MsgFlags::MSG_NOSIGNAL,
+                None,
+            );
             sent.map_err(io::Error::from)
         };
         self.control.async_io(Interest::WRITABLE, send).await?;
         let pid = self.forked().await?;
         let process = Process::adopt_fork_of(&self.process, pid)?;
-        Ok(Forked { process, socket: UnixStream::from_std(ours)?, board })
+        Ok(Forked {
+            process,
+            socket: UnixStream::from_std(ours)?,
+            board,
+        })
     }
 
     async fn forked(&mut self) -> io::Result<i32> {
@@ -262,13 +342,20 @@ impl Live {
 /// Child processes print nothing unless something is badly wrong in them: a failed assertion of the engine, a panic.
 async fn log_stderr(complaints: pipe::Receiver) {
     let mut lines = BufReader::new(complaints);
-    loop {
+    for number in 0_u32.. {
         let mut line = Vec::new();
-        match (&mut lines).take(MAX_STDERR_LINE_BYTES).read_until(b'\n', &mut line).await {
+        match (&mut lines)
+            .take(MAX_STDERR_LINE_BYTES)
+            .read_until(b'\n', &mut line)
+            .await
+        {
             Ok(bytes) if bytes > 0 => {}
             _ => return,
         }
-        let line = logs::printable(&String::from_utf8_lossy(&line));
-        tracing::warn!(line, "an isolate process printed to standard error");
+        // The rest is read all the same: a full pipe would block them.
+        if number < MAX_STDERR_LINES {
+            let line = logs::printable(&String::from_utf8_lossy(&line));
+            tracing::warn!(line, "an isolate process printed to standard error");
+        }
     }
 }

@@ -1,1 +1,134 @@
-//! Later.
+//! Measurements, made by hand: `cargo test -p tidegate-cloud-code --test main -- --ignored --nocapture measure`.
+//!
+//! Nothing is asserted about time. CPU time is this process's and its isolates' together.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tidegate_cloud_code::{CloudCode, Config, Handler, Run};
+use tidegate_event::{Trigger, TriggerKind};
+
+use crate::support::{TestHost, config, function, isolates, load_with};
+
+const SOURCE: &str = "define('hello', () => 'hi'); trigger('afterSave', 'Order', () => {});
+    define('call', (_, run) => run.host({ kind: 'rest', path: 'echo', body: { a: 1 } }).then((answer) => answer.status));";
+
+/// CPU time of this process and of `pids`, by the kernel's fine clocks.
+fn cpu(pids: &[i32]) -> Duration {
+    let of = |clock| {
+        let time = nix::time::clock_gettime(clock).unwrap();
+        Duration::new(time.tv_sec() as u64, time.tv_nsec() as u32)
+    };
+    let own = of(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID);
+    let clocks = pids
+        .iter()
+        .filter_map(|&pid| nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid)).ok());
+    clocks.map(of).sum::<Duration>() + own
+}
+
+async fn measure(what: &str, code: &Arc<CloudCode>, run: Run, count: usize, concurrency: usize) {
+    let pids = isolates(code).await;
+    let (cpu_before, began) = (cpu(&pids), Instant::now());
+    let lanes: Vec<_> = (0..concurrency)
+        .map(|_| {
+            let (code, run) = (code.clone(), run.clone());
+            tokio::spawn(async move {
+                for _ in 0..count / concurrency {
+                    code.run(run.clone()).await;
+                }
+            })
+        })
+        .collect();
+    for lane in lanes {
+        lane.await.unwrap();
+    }
+    let (wall, used) = (began.elapsed(), cpu(&pids).saturating_sub(cpu_before));
+    let per_run = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
+    println!(
+        "{what:<40} concurrency {concurrency:>3}: {:>6.1} us CPU, {:>6.1} us wall, {count} runs in {wall:.2?}",
+        per_run(used),
+        per_run(wall)
+    );
+}
+
+fn after_save() -> Run {
+    let object = json!({"objectId": "abcdefghij", "createdAt": "2026-11-22T09:00:00.000Z", "updatedAt": "2026-11-22T09:00:00.000Z",
+        "name": "a name of ordinary length", "price": 12.5, "tags": ["a", "b"], "owner": {"__type": "Pointer", "className": "_User", "objectId": "klmnopqrst"}});
+    let request = json!({"triggerName": "afterSave", "className": "Order", "object": object, "original": null, "ops": {"price": 12.5},
+        "user": null, "master": false, "headers": {}, "ip": "127.0.0.1", "context": {}, "requestId": "r", "source": "api", "eventId": "1-0.0-0", "attempt": 1});
+    let trigger = Trigger {
+        kind: TriggerKind::AfterSave,
+        class: "Order".into(),
+    };
+    Run {
+        handler: Handler::Trigger(trigger),
+        ..function("", request)
+    }
+}
+
+async fn measure_all(what: &str, code: &Arc<CloudCode>) {
+    let hello = function(
+        "hello",
+        json!({"params": {"a": 1}, "user": null, "master": false, "headers": {}, "ip": "127.0.0.1"}),
+    );
+    measure("warm-up", code, hello.clone(), 5_000, 16).await;
+    for concurrency in [1, 4, 16, 64] {
+        measure(
+            &format!("{what} function"),
+            code,
+            hello.clone(),
+            40_000,
+            concurrency,
+        )
+        .await;
+    }
+    measure(
+        &format!("{what} after-trigger"),
+        code,
+        after_save(),
+        100_000,
+        64,
+    )
+    .await;
+    measure(
+        &format!("{what} after-trigger"),
+        code,
+        after_save(),
+        100_000,
+        256,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn measure_the_machine() {
+    let began = Instant::now();
+    let code = load_with(&config(), SOURCE, &TestHost::new())
+        .await
+        .unwrap();
+    println!("load: {:.2?}", began.elapsed());
+    measure_all("stand-in", &code).await;
+    measure(
+        "stand-in function with a host call",
+        &code,
+        function("call", Value::Null),
+        20_000,
+        16,
+    )
+    .await;
+    let config = Config {
+        isolation: tidegate_cloud_code::Isolation::PerRun,
+        ..config()
+    };
+    let code = load_with(&config, SOURCE, &TestHost::new()).await.unwrap();
+    measure(
+        "stand-in function, a fork for each run",
+        &code,
+        function("hello", Value::Null),
+        1_000,
+        1,
+    )
+    .await;
+}

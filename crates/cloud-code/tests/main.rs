@@ -7,6 +7,7 @@ mod crash;
 mod fetch;
 mod hostile;
 mod load;
+mod parse;
 mod runs;
 mod sandbox;
 mod support;

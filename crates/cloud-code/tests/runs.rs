@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use tidegate_cloud_code::{Cause, Handler, Isolation, Outcome, Run};
 use tidegate_event::{Trigger, TriggerKind};
 
-use crate::support::{TestHost, call, config, exists, function, isolates, limited, load, load_with, message, until};
+use crate::support::{
+    TestHost, call, config, exists, function, isolates, limited, load, load_with, message, until,
+};
 
 #[tokio::test]
 async fn a_function_gets_its_request_and_returns_a_value() {
@@ -15,15 +17,24 @@ async fn a_function_gets_its_request_and_returns_a_value() {
     assert_eq!(code.manifest().functions, ["echo"]);
     let request = json!({"n": 1.5, "deep": [[{"a": null}]], "text": "\u{0}\"😀"});
     let outcome = call(&code, "echo", request.clone()).await;
-    assert_eq!(outcome, Outcome::Returned(json!({"got": request, "text": "äöü €😀"})));
+    assert_eq!(
+        outcome,
+        Outcome::Returned(json!({"got": request, "text": "äöü €😀"}))
+    );
     code.close().await;
 }
 
 #[tokio::test]
 async fn what_is_not_registered_is_refused_in_parses_words() {
     let code = load("").await;
-    assert_eq!(message(&call(&code, "x", Value::Null).await), "Invalid function: \"x\"");
-    let job = Run { handler: Handler::Job("x".into()), ..function("", Value::Null) };
+    assert_eq!(
+        message(&call(&code, "x", Value::Null).await),
+        "Invalid function: \"x\""
+    );
+    let job = Run {
+        handler: Handler::Job("x".into()),
+        ..function("", Value::Null)
+    };
     assert_eq!(message(&code.run(job).await), "Invalid job.");
 }
 
@@ -36,21 +47,44 @@ async fn what_a_handler_throws_is_an_outcome() {
          define('huge', () => 'x'.repeat(1e6));",
     )
     .await;
-    let Outcome::Threw { code: 141, message, stack: Some(stack), is_parse_error: false } =
-        call(&code, "error", Value::Null).await
+    let Outcome::Threw {
+        code: 141,
+        message,
+        stack: Some(stack),
+        is_parse_error: false,
+    } = call(&code, "error", Value::Null).await
     else {
         panic!("not as expected")
     };
     assert_eq!(message, "no");
-    assert!(stack.contains("app.js:1:") && !stack.contains("runtime.js"), "{stack}");
+    assert!(
+        stack.contains("app.js:1:") && !stack.contains("runtime.js"),
+        "{stack}"
+    );
     let parse = call(&code, "parse", Value::Null).await;
-    assert!(matches!(parse, Outcome::Threw { code: 999, is_parse_error: true, .. }), "{parse:?}");
-    assert_eq!(crate::support::message(&call(&code, "late", Value::Null).await), "text");
+    assert!(
+        matches!(
+            parse,
+            Outcome::Threw {
+                code: 999,
+                is_parse_error: true,
+                ..
+            }
+        ),
+        "{parse:?}"
+    );
+    assert_eq!(
+        crate::support::message(&call(&code, "late", Value::Null).await),
+        "text"
+    );
 }
 
 #[tokio::test]
 async fn a_result_over_the_limit_is_refused() {
-    let config = tidegate_cloud_code::Config { max_output_bytes: 1000, ..config() };
+    let config = tidegate_cloud_code::Config {
+        max_output_bytes: 1000,
+        ..config()
+    };
     let code = load_with(
         &config,
         "define('huge', () => 'x'.repeat(1e6));
@@ -60,9 +94,15 @@ async fn a_result_over_the_limit_is_refused() {
     .await
     .unwrap();
     let outcome = call(&code, "huge", Value::Null).await;
-    assert_eq!(message(&outcome), "The result is too large: 1000015 bytes of at most 1000.");
+    assert_eq!(
+        message(&outcome),
+        "The result is too large: 1000015 bytes of at most 1000."
+    );
     let outcome = call(&code, "call", Value::Null).await;
-    assert!(message(&outcome).contains("the call is too large"), "{outcome:?}");
+    assert!(
+        message(&outcome).contains("the call is too large"),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]
@@ -77,8 +117,15 @@ async fn host_calls_carry_what_the_code_sent_and_the_runs_cause() {
         return [...answers, failed];
     })";
     let code = load_with(&config(), source, &host).await.unwrap();
-    let cause = Arc::new(Cause { request_id: "r1".into(), depth: 3, ..Cause::default() });
-    let run = Run { cause: cause.clone(), ..function("calls", Value::Null) };
+    let cause = Arc::new(Cause {
+        request_id: "r1".into(),
+        depth: 3,
+        ..Cause::default()
+    });
+    let run = Run {
+        cause: cause.clone(),
+        ..function("calls", Value::Null)
+    };
     let headers = json!([["x-a", "b"]]);
     let expected = json!([
         {"status": 200, "body": {"a": 1}, "headers": headers},
@@ -88,10 +135,18 @@ async fn host_calls_carry_what_the_code_sent_and_the_runs_cause() {
     assert_eq!(code.run(run).await, Outcome::Returned(expected));
     let mut calls = host.calls.lock().unwrap().clone();
     calls.sort_by_key(|(_, call)| call.position);
-    assert_eq!(calls.iter().map(|(_, call)| call.position).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(
+        calls
+            .iter()
+            .map(|(_, call)| call.position)
+            .collect::<Vec<_>>(),
+        [0, 1, 2]
+    );
     let (first_cause, first) = &calls[0];
     assert!(Arc::ptr_eq(first_cause, &cause));
-    assert!(first.use_master_key && first.method == "POST" && first.context == Some(json!({"c": 1})));
+    assert!(
+        first.use_master_key && first.method == "POST" && first.context == Some(json!({"c": 1}))
+    );
     assert_eq!(first.session_token.as_deref(), Some("r:1"));
     assert!(!calls[1].1.use_master_key && calls[1].1.session_token.is_none());
 }
@@ -107,7 +162,10 @@ async fn many_runs_share_an_isolate_while_they_wait() {
             return n;
         });
         define('most', () => most);";
-    let config = tidegate_cloud_code::Config { isolates: 1, ..config() };
+    let config = tidegate_cloud_code::Config {
+        isolates: 1,
+        ..config()
+    };
     let code = load_with(&config, source, &host).await.unwrap();
     let runs: Vec<_> = (0..40)
         .map(|n| {
@@ -120,7 +178,10 @@ async fn many_runs_share_an_isolate_while_they_wait() {
     for (n, run) in runs.into_iter().enumerate() {
         assert_eq!(run.await.unwrap(), Outcome::Returned(json!(n)));
     }
-    assert_eq!(call(&code, "most", Value::Null).await, Outcome::Returned(json!(40)));
+    assert_eq!(
+        call(&code, "most", Value::Null).await,
+        Outcome::Returned(json!(40))
+    );
 }
 
 #[tokio::test]
@@ -130,12 +191,21 @@ async fn a_run_inside_a_host_call_never_waits_for_those_that_wait_for_it() {
         define('inner', () => 'in');";
     for isolation in [Isolation::Shared, Isolation::PerRun] {
         // Every place is taken by an outer run.
-        let config = tidegate_cloud_code::Config { isolates: 1, max_in_flight: 4, isolation, ..config() };
+        let config = tidegate_cloud_code::Config {
+            isolates: 1,
+            max_in_flight: 4,
+            isolation,
+            ..config()
+        };
         let code = load_with(&config, source, &host).await.unwrap();
         *host.code.lock().unwrap() = Some(code.clone());
         let runs = (0..4).map(|_| call(&code, "outer", Value::Null));
         for outcome in futures_util::future::join_all(runs).await {
-            assert_eq!(outcome, Outcome::Returned(json!("Returned(String(\"in\"))")), "{isolation:?}");
+            assert_eq!(
+                outcome,
+                Outcome::Returned(json!("Returned(String(\"in\"))")),
+                "{isolation:?}"
+            );
         }
         *host.code.lock().unwrap() = None;
         code.close().await;
@@ -153,7 +223,10 @@ async fn timers_fire_in_order_and_a_cleared_one_does_not() {
         return seen;
     })";
     let code = load(source).await;
-    assert_eq!(call(&code, "timers", Value::Null).await, Outcome::Returned(json!([10, 20, 30])));
+    assert_eq!(
+        call(&code, "timers", Value::Null).await,
+        Outcome::Returned(json!([10, 20, 30]))
+    );
 }
 
 #[tokio::test]
@@ -163,7 +236,10 @@ async fn a_modules_own_timer_goes_on_in_every_fork() {
         tick();
         define('ticks', async (_, run) => { const before = ticks; await run.sleep(20); return ticks > before; })";
     let code = load(source).await;
-    assert_eq!(call(&code, "ticks", Value::Null).await, Outcome::Returned(json!(true)));
+    assert_eq!(
+        call(&code, "ticks", Value::Null).await,
+        Outcome::Returned(json!(true))
+    );
 }
 
 /// A function is answered when its promise settles; an after-trigger and a job when nothing of theirs is left.
@@ -176,11 +252,20 @@ async fn what_a_handler_did_not_await_is_still_done() {
     let expected = Outcome::Returned(json!("done"));
     assert_eq!(call(&code, "f", Value::Null).await, expected);
     host.arrived(1).await;
-    let trigger = Trigger { kind: TriggerKind::AfterSave, class: "Order".into() };
+    let trigger = Trigger {
+        kind: TriggerKind::AfterSave,
+        class: "Order".into(),
+    };
     for handler in [Handler::Trigger(trigger), Handler::Job("j".into())] {
         let run = tokio::spawn({
             let code = code.clone();
-            async move { code.run(Run { handler, ..function("", Value::Null) }).await }
+            async move {
+                code.run(Run {
+                    handler,
+                    ..function("", Value::Null)
+                })
+                .await
+            }
         });
         host.arrived(1).await;
         assert!(!run.is_finished(), "its host call is still open");
@@ -195,11 +280,21 @@ async fn a_call_of_an_ended_run_is_refused() {
     let source = "let kept;
         define('keep', (_, run) => { kept = run });
         define('use', async () => kept.host({ kind: 'rest', path: 'echo' }).catch((error) => error.message));";
-    let config = tidegate_cloud_code::Config { isolates: 1, ..config() };
+    let config = tidegate_cloud_code::Config {
+        isolates: 1,
+        ..config()
+    };
     let code = load_with(&config, source, &host).await.unwrap();
     call(&code, "keep", Value::Null).await;
-    let Outcome::Returned(text) = call(&code, "use", Value::Null).await else { panic!("it must return") };
-    assert!(text.as_str().unwrap().contains("belongs to no open request"), "{text}");
+    let Outcome::Returned(text) = call(&code, "use", Value::Null).await else {
+        panic!("it must return")
+    };
+    assert!(
+        text.as_str()
+            .unwrap()
+            .contains("belongs to no open request"),
+        "{text}"
+    );
     assert!(host.paths().is_empty());
 }
 
@@ -210,7 +305,10 @@ async fn forks_draw_different_random_numbers() {
         return [Math.random(), [...new Uint8Array(__native.random(16))].join()];
     })";
     let host = TestHost::new();
-    let config = tidegate_cloud_code::Config { isolation: Isolation::PerRun, ..config() };
+    let config = tidegate_cloud_code::Config {
+        isolation: Isolation::PerRun,
+        ..config()
+    };
     let code = load_with(&config, source, &host).await.unwrap();
     let runs: Vec<_> = (0..4)
         .map(|_| {
@@ -222,7 +320,9 @@ async fn forks_draw_different_random_numbers() {
     host.gate.add_permits(4);
     let mut drawn = Vec::new();
     for run in runs {
-        let Outcome::Returned(value) = run.await.unwrap() else { panic!("it must return") };
+        let Outcome::Returned(value) = run.await.unwrap() else {
+            panic!("it must return")
+        };
         drawn.push(value.to_string());
     }
     drawn.sort();
@@ -254,10 +354,27 @@ async fn natives_refuse_nonsense_and_do_not_crash() {
     let code = load(source).await;
     let outcome = call(&code, "probe", Value::Null).await;
     let empty_md5 = "d41d8cd98f00b204e9800998ecf8427e";
-    let Outcome::Returned(Value::Array(values)) = outcome else { panic!("{outcome:?}") };
+    let Outcome::Returned(Value::Array(values)) = outcome else {
+        panic!("{outcome:?}")
+    };
     let expected = json!([
-        "ba7816bf", 32, "TypeError", "TypeError", "TypeError", empty_md5, "TypeError", "RangeError", "RangeError", 3,
-        "a\u{fffd}", "TypeError", "efbfbd", "ä", "w6Q=", "TypeError", false
+        "ba7816bf",
+        32,
+        "TypeError",
+        "TypeError",
+        "TypeError",
+        empty_md5,
+        "TypeError",
+        "RangeError",
+        "RangeError",
+        3,
+        "a\u{fffd}",
+        "TypeError",
+        "efbfbd",
+        "ä",
+        "w6Q=",
+        "TypeError",
+        false
     ]);
     assert_eq!(Value::Array(values[..17].to_vec()), expected);
 }
@@ -270,12 +387,21 @@ async fn a_result_that_is_no_json_fails_its_run_only() {
            define('garbage', (_, run) => { __native.done(run.id, 'garbage') })"#,
     )
     .await;
-    assert_eq!(call(&code, "twice", Value::Null).await, Outcome::Returned(json!(1)));
+    assert_eq!(
+        call(&code, "twice", Value::Null).await,
+        Outcome::Returned(json!(1))
+    );
     for name in ["surrogate", "garbage"] {
         let outcome = call(&code, name, Value::Null).await;
-        assert!(message(&outcome).contains("cannot be sent as JSON"), "{outcome:?}");
+        assert!(
+            message(&outcome).contains("cannot be sent as JSON"),
+            "{outcome:?}"
+        );
     }
-    assert_eq!(call(&code, "twice", Value::Null).await, Outcome::Returned(json!(1)));
+    assert_eq!(
+        call(&code, "twice", Value::Null).await,
+        Outcome::Returned(json!(1))
+    );
 }
 
 #[tokio::test]
@@ -284,18 +410,34 @@ async fn a_job_has_a_process_of_its_own_that_ends_with_it() {
     let source = "let touched = 0;
         job('j', async (_, run) => { await run.host({ kind: 'rest', path: 'gate' }); return ++touched });
         define('touched', () => touched);";
-    let config = tidegate_cloud_code::Config { isolates: 1, ..config() };
+    let config = tidegate_cloud_code::Config {
+        isolates: 1,
+        ..config()
+    };
     let code = load_with(&config, source, &host).await.unwrap();
     for _ in 0..2 {
         let job = tokio::spawn({
             let code = code.clone();
-            async move { code.run(Run { handler: Handler::Job("j".into()), ..function("", Value::Null) }).await }
+            async move {
+                code.run(Run {
+                    handler: Handler::Job("j".into()),
+                    ..function("", Value::Null)
+                })
+                .await
+            }
         });
         host.arrived(1).await;
         let own = isolates(&code).await[0];
-        assert_eq!(call(&code, "touched", Value::Null).await, Outcome::Returned(json!(0)));
+        assert_eq!(
+            call(&code, "touched", Value::Null).await,
+            Outcome::Returned(json!(0))
+        );
         host.gate.add_permits(1);
-        assert_eq!(job.await.unwrap(), Outcome::Returned(json!(1)), "a fresh fork has touched nothing");
+        assert_eq!(
+            job.await.unwrap(),
+            Outcome::Returned(json!(1)),
+            "a fresh fork has touched nothing"
+        );
         until("the job's process has ended", || !exists(own)).await;
     }
 }
@@ -303,15 +445,28 @@ async fn a_job_has_a_process_of_its_own_that_ends_with_it() {
 #[tokio::test]
 async fn a_run_that_finds_no_place_times_out() {
     let host = TestHost::new();
-    let config = tidegate_cloud_code::Config { isolates: 1, max_in_flight: 1, ..config() };
-    let code = load_with(&config, "define('w', (_, run) => run.host({ kind: 'rest', path: 'gate' }))", &host).await.unwrap();
+    let config = tidegate_cloud_code::Config {
+        isolates: 1,
+        max_in_flight: 1,
+        ..config()
+    };
+    let code = load_with(
+        &config,
+        "define('w', (_, run) => run.host({ kind: 'rest', path: 'gate' }))",
+        &host,
+    )
+    .await
+    .unwrap();
     let first = tokio::spawn({
         let code = code.clone();
         async move { call(&code, "w", Value::Null).await }
     });
     host.arrived(1).await;
     let limit = Duration::from_millis(100);
-    assert_eq!(code.run(limited("w", limit)).await, Outcome::TimedOut { after: limit });
+    assert_eq!(
+        code.run(limited("w", limit)).await,
+        Outcome::TimedOut { after: limit }
+    );
     host.gate.add_permits(1);
     assert!(matches!(first.await.unwrap(), Outcome::Returned(_)));
     assert_eq!(host.paths().len(), 1, "the second never ran");

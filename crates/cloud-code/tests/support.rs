@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tidegate_cloud_code::{
-    Bundle, Cause, CloudCode, Config, Error, Handler, Host, Outcome, ParseErrorJson, RestAnswer, RestCall, Run,
+    Bundle, Cause, CloudCode, Config, Error, Handler, Host, Outcome, ParseErrorJson, RestAnswer,
+    RestCall, Run,
 };
 use tokio::sync::Semaphore;
 
@@ -45,7 +46,12 @@ impl TestHost {
     }
 
     pub fn paths(&self) -> Vec<String> {
-        self.calls.lock().unwrap().iter().map(|(_, call)| call.path.clone()).collect()
+        self.calls
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, call)| call.path.clone())
+            .collect()
     }
 }
 
@@ -53,15 +59,33 @@ impl TestHost {
 pub struct Shared(pub Arc<TestHost>);
 
 impl Host for Shared {
-    fn call(&self, cause: &Arc<Cause>, call: RestCall) -> BoxFuture<'static, Result<RestAnswer, ParseErrorJson>> {
+    fn call(
+        &self,
+        cause: &Arc<Cause>,
+        call: RestCall,
+    ) -> BoxFuture<'static, Result<RestAnswer, ParseErrorJson>> {
         let (host, cause) = (self.0.clone(), cause.clone());
         Box::pin(async move {
-            host.calls.lock().unwrap().push((cause.clone(), call.clone()));
+            host.calls
+                .lock()
+                .unwrap()
+                .push((cause.clone(), call.clone()));
             host.arrived.add_permits(1);
-            let answer = |body| Ok(RestAnswer { status: 200, body, headers: vec![("x-a".into(), "b".into())] });
+            let answer = |body| {
+                Ok(RestAnswer {
+                    status: 200,
+                    body,
+                    headers: vec![("x-a".into(), "b".into())],
+                })
+            };
             match call.path.as_str() {
                 "gate" => host.gate.acquire().await.unwrap().forget(),
-                "fail" => return Err(ParseErrorJson { code: 101, message: "Object not found.".into() }),
+                "fail" => {
+                    return Err(ParseErrorJson {
+                        code: 101,
+                        message: "Object not found.".into(),
+                    });
+                }
                 "run" => {
                     let code = host.code.lock().unwrap().clone().unwrap();
                     let name = call.body["function"].as_str().unwrap().to_owned();
@@ -84,8 +108,17 @@ pub fn config() -> Config {
     }
 }
 
-pub async fn load_with(config: &Config, code: &str, host: &Arc<TestHost>) -> Result<Arc<CloudCode>, Error> {
-    CloudCode::load(config, Bundle::new(code.into(), None), Arc::new(Shared(host.clone()))).await
+pub async fn load_with(
+    config: &Config,
+    code: &str,
+    host: &Arc<TestHost>,
+) -> Result<Arc<CloudCode>, Error> {
+    CloudCode::load(
+        config,
+        Bundle::new(code.into(), None),
+        Arc::new(Shared(host.clone())),
+    )
+    .await
 }
 
 pub async fn load(code: &str) -> Arc<CloudCode> {
@@ -104,7 +137,11 @@ pub fn function(name: &str, request: Value) -> Run {
 
 /// A run that must end within `soft`, and is killed at twice that.
 pub fn limited(name: &str, soft: Duration) -> Run {
-    Run { soft_deadline: soft, hard_deadline: soft * 2, ..function(name, Value::Null) }
+    Run {
+        soft_deadline: soft,
+        hard_deadline: soft * 2,
+        ..function(name, Value::Null)
+    }
 }
 
 pub async fn call(code: &CloudCode, name: &str, request: Value) -> Outcome {
@@ -127,7 +164,8 @@ pub async fn isolates(code: &CloudCode) -> Vec<i32> {
 pub fn is_alive(pid: i32) -> bool {
     // A zombie has ended.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 pub fn exists(pid: i32) -> bool {
@@ -145,5 +183,31 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(5)).await;
         waited += 1;
         assert!(waited < 4000, "waited in vain until {what}");
+    }
+}
+
+/// A folder of files that goes when it is dropped.
+pub struct Project {
+    pub path: std::path::PathBuf,
+}
+
+impl Project {
+    pub fn new(files: &[(&str, &str)]) -> Project {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("tidegate-project-{}-{number}", std::process::id()));
+        for (name, text) in files {
+            let file = path.join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        Project { path }
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }

@@ -78,6 +78,8 @@ fn postgres_config(url: &str) -> Result<tokio_postgres::Config, Error> {
     let mut config = tokio_postgres::Config::from_str(url)
         .map_err(|source| Error::Config { source: Box::new(source) })?;
     config.application_name("tidegate event log");
+    // Migrating says on each start what is already there.
+    config.options("-c client_min_messages=warning");
     config.keepalives_idle(std::time::Duration::from_secs(10));
     Ok(config)
 }

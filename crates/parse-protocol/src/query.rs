@@ -26,6 +26,9 @@ pub struct Query {
     pub skip: u64,
     /// Also wants the number of all that match, whatever `limit` and `skip` say.
     pub count: bool,
+    /// A Relation field of the class that was asked: the objects wanted are of the class it holds. An SDK that has not
+    /// seen the field's value does not know which.
+    pub redirect_class_name_for_key: Option<String>,
     pub read: ReadOptions,
 }
 
@@ -100,6 +103,7 @@ impl Query {
             limit: None,
             skip: 0,
             count: false,
+            redirect_class_name_for_key: None,
             read: ReadOptions::default(),
         }
     }

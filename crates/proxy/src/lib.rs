@@ -13,6 +13,7 @@ mod respond;
 mod server;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_parse_protocol::Secret;
 use tidegate_queue::Queue;
@@ -46,20 +47,21 @@ pub struct Keys {
     pub client_key: Option<Secret>,
 }
 
-/// Serves HTTP on `listener` until `shutdown`, then finishes the requests under way.
+/// Serves HTTP on `listener` until `shutdown`, then finishes the requests under way, within `drain_timeout`.
 ///
 /// `api`: None serves the operators' endpoints alone, for a process of another role.
 pub async fn run(
     listener: TcpListener,
     api: Option<Api>,
     ops: Ops,
+    drain_timeout: Duration,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let listening_for_replies = api.as_ref().map(|api| {
         tokio::spawn(take_in_replies(api.queue.clone(), api.config.process.clone(), Arc::clone(&api.waiters)))
     });
     let router = handle::router(api, ops);
-    server::serve(listener, router, shutdown).await?;
+    server::serve(listener, router, drain_timeout, shutdown).await?;
     if let Some(task) = listening_for_replies {
         task.abort();
     }

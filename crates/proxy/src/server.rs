@@ -17,12 +17,11 @@ use tower::ServiceExt;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head.
 const MAX_HEAD_BYTES: usize = 48 * 1024;
-/// How long requests under way may take to end at shutdown.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    drain_timeout: Duration,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let mut http = http1::Builder::new();
@@ -55,6 +54,6 @@ pub(crate) async fn serve(
         });
     }
     drop(listener);
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await;
+    let _ = tokio::time::timeout(drain_timeout, graceful.shutdown()).await;
     Ok(())
 }

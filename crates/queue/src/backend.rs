@@ -2,7 +2,7 @@
 //!
 //! apalis asks for a delivery whenever its concurrency limit has room, runs it, and on shutdown
 //! waits for what runs before it closes the backend. All that talks to Redis happens in tasks of
-//! their own (see [`crate::consume`]), so that polling here never waits for the network and never
+//! their own (see [`crate::consume()`]), so that polling here never waits for the network and never
 //! fails: an error would end apalis's worker.
 
 use std::convert::Infallible;

@@ -10,7 +10,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tower::limit::ConcurrencyLimitLayer;
 
-use crate::abort::AbortOnDrop;
 use crate::acknowledger;
 use crate::backend::LaneBackend;
 use crate::config::ConsumerConfig;
@@ -55,8 +54,8 @@ where
 
     let mut tasks = JoinSet::new();
     let reading = tasks.spawn(reader.run(grants));
-    tasks.spawn(refetcher::run(queue.clone(), intake.clone()));
-    tasks.spawn(acknowledger::run(queue, intake.clone(), ended));
+    let refetching = tasks.spawn(refetcher::run(queue.clone(), intake.clone()));
+    let acknowledging = tasks.spawn(acknowledger::run(queue, intake.clone(), ended));
     let (stop, stopped) = oneshot::channel();
     let keeper = Keeper {
         leases,
@@ -64,20 +63,35 @@ where
         granted,
         holds_until: None,
     };
-    let keeper = AbortOnDrop(tokio::spawn(keeper.run(stopped)));
+    tasks.spawn(keeper.run(stopped));
 
-    let run = Run { intake, handler };
+    let worker_name = config.worker_name.clone();
     let shutdown = async {
         shutdown.await;
         reading.abort();
     };
-    let result = work(config, run, shutdown).await;
+    let result = tokio::select! {
+        result = work(config, Run { intake, handler }, shutdown) => result,
+        () = any_ends(&mut tasks) => Err(Error::WorkerEnded { worker_name }),
+    };
     // The keeper renewed until now, so that what ran during the drain kept its lanes.
     drop(stop);
-    if let Err(error) = keeper.await {
-        tracing::error!(%error, "the lease keeper ended early");
+    for task in [reading, refetching, acknowledging] {
+        task.abort();
     }
+    while tasks.join_next().await.is_some() {}
     result
+}
+
+/// Resolves when a task has ended that nobody ended: it panicked, and nothing moves without it.
+async fn any_ends(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        let is_asked_to_end = ended.as_ref().is_err_and(|error| error.is_cancelled());
+        if !is_asked_to_end {
+            tracing::error!(?ended, "a task of the consumer ended");
+            return;
+        }
+    }
 }
 
 /// Runs apalis's worker to its end.

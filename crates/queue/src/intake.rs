@@ -150,6 +150,10 @@ impl Intake {
         self.refetch.notified().await;
     }
 
+    pub(crate) fn awaits(&self, fetch: &Fetch) -> bool {
+        self.gate().awaits(fetch)
+    }
+
     pub(crate) fn fetched(&self, fetch: &Fetch, answers: Vec<Option<Delivery>>) {
         self.gate().fetched(fetch, answers);
         self.worker.wake();

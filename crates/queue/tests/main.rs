@@ -3,6 +3,8 @@
 #[cfg(test)] // tells clippy that its helpers are tests too
 mod stage;
 
+#[cfg(test)]
+mod chaos;
 mod drain;
 mod handover;
 #[cfg(test)]

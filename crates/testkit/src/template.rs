@@ -20,7 +20,7 @@ const TEMPLATE_FORMAT: u32 = 1;
 const WAL_SEGMENT_MEGABYTES: u32 = 4;
 
 pub(crate) const SUPERUSER: &str = "postgres";
-pub(crate) const OWNER: &str = "tidegate";
+pub(crate) const OWNER: &str = "owner";
 /// Of the `auth_…` roles; each character after the first letter is one that a URL must escape.
 pub(crate) const PASSWORD: &str = "p@s:s/w?r%d";
 pub(crate) const PASSWORD_IN_URL: &str = "p%40s%3As%2Fw%3Fr%25d";

@@ -1,6 +1,6 @@
 //! Loads the project's cloud code, and again when it changes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +52,8 @@ impl Releases {
         if self.write_path.code().is_some_and(|code| code.id() == bundle.id) {
             return Ok(());
         }
-        let code = CloudCode::load(&self.code_config()?, bundle, self.write_path.host()).await?;
+        let loaded = CloudCode::load(&self.code_config()?, bundle, self.write_path.host()).await;
+        let code = loaded.map_err(with_stack)?;
         let manifest = code.manifest();
         let (functions, triggers) = (manifest.functions.len(), code.triggers().iter().count());
         tracing::info!(release = code.id(), functions, triggers, "loaded the cloud code");
@@ -67,7 +68,8 @@ impl Releases {
 
     fn code_config(&self) -> Result<tidegate_cloud_code::Config> {
         let config = &self.config;
-        let executable = std::env::current_exe().context("cannot find this executable")?;
+        // By this name it is found also when it was replaced by an upgrade while it runs.
+        let executable = PathBuf::from("/proc/self/exe");
         Ok(tidegate_cloud_code::Config {
             isolates: config.isolates,
             memory_limit_bytes: config.isolate_memory_bytes,
@@ -114,6 +116,17 @@ impl Releases {
         if let Some(code) = self.write_path.code() {
             code.close().await;
         }
+    }
+}
+
+/// The place where main threw belongs to what its author is told.
+fn with_stack(error: tidegate_cloud_code::Error) -> anyhow::Error {
+    match &error {
+        tidegate_cloud_code::Error::Load { message, stack: Some(stack) } => {
+            let frames = stack.trim_start().strip_prefix(message.as_str()).unwrap_or(stack);
+            anyhow::anyhow!("{error}\n{}", frames.trim_start_matches('\n'))
+        }
+        _ => error.into(),
     }
 }
 

@@ -46,8 +46,8 @@ pub fn run_to_end(command: impl Future<Output = Result<()>>) -> Result<()> {
     ended
 }
 
-/// How long what runs may go on after a shutdown was asked for.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long isolates may take to end once nobody waits for what they run.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Everything one process runs.
 pub struct Server {
@@ -90,7 +90,7 @@ impl Server {
             let api = roles.contains(&Role::Proxy).then(|| parts.api());
             let ops = tidegate_proxy::Ops { readiness, metrics };
             let address = listener.local_addr()?;
-            let proxy = tidegate_proxy::run(listener, api, ops, shutdown.clone());
+            let proxy = tidegate_proxy::run(listener, api, ops, parts.config.drain_timeout, shutdown.clone());
             running.spawn(async move { proxy.await.context("the HTTP server ended") });
             tracing::info!(%address, "listening");
         }
@@ -117,7 +117,7 @@ impl Server {
                 self.shutdown.cancel();
             }
         }
-        self.releases.close().await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.releases.close()).await;
         result
     }
 }
@@ -182,7 +182,7 @@ impl Parts {
                 lanes: config.lanes,
                 lane_lease: config.lane_lease,
                 trigger_timeout: config.trigger_timeout,
-                drain_timeout: DRAIN_TIMEOUT,
+                drain_timeout: config.drain_timeout,
                 retry: tidegate_worker::RetryPolicy {
                     max_attempts: config.trigger_attempts,
                     initial_backoff: config.trigger_backoff,

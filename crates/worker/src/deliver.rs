@@ -156,7 +156,7 @@ fn observe_latency(delivery: &Delivery) {
 /// Why an attempt failed; None when the handler ran to its end.
 fn failure_of(ended: &Ended) -> Option<String> {
     match ended {
-        Ended::Returned(_) => None,
+        Ended::Returned(_) | Ended::ReturnedNothing => None,
         Ended::Threw { message, stack, .. } => Some(match stack {
             Some(stack) => format!("{message}\n{stack}"),
             None => message.clone(),

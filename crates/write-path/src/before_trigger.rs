@@ -116,6 +116,7 @@ fn context_of(answer: &Value, caller: &Caller) -> Map<String, Value> {
 pub(crate) fn returned(outcome: Outcome, what: &str) -> Result<Value, Error> {
     match outcome {
         Outcome::Returned(value) => Ok(value),
+        Outcome::ReturnedNothing => Ok(Value::Null),
         Outcome::Threw { code, message, .. } => {
             Err(Error::Parse(ParseError::new(ErrorCode(code), message)))
         }

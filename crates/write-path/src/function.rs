@@ -31,18 +31,18 @@ impl WritePath {
         histogram!(metric_names::FUNCTION_SECONDS, "function" => name.to_owned(), "status" => status)
             .record(begun.elapsed().as_secs_f64());
         log_failure(name, &outcome, duration_ms);
+        // Then the SDK's promise is fulfilled with undefined.
+        if outcome == Outcome::ReturnedNothing {
+            return Ok(Answer::empty());
+        }
         let value = returned(outcome, &format!("function {name}"))?;
-        // A function that returns nothing answers {}, and the SDK's promise is fulfilled with undefined.
-        Ok(Answer::ok(match value {
-            Value::Null => json!({}),
-            value => json!({"result": value}),
-        }))
+        Ok(Answer::ok(json!({"result": value})))
     }
 }
 
 fn status_of(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Returned(_) => "ok",
+        Outcome::Returned(_) | Outcome::ReturnedNothing => "ok",
         Outcome::Threw { .. } => "error",
         Outcome::TimedOut { .. } => "timeout",
         Outcome::Crashed { .. } => "crash",
@@ -51,7 +51,7 @@ fn status_of(outcome: &Outcome) -> &'static str {
 
 fn log_failure(name: &str, outcome: &Outcome, duration_ms: u64) {
     match outcome {
-        Outcome::Returned(_) => tracing::debug!(function = name, duration_ms, "function done"),
+        Outcome::Returned(_) | Outcome::ReturnedNothing => tracing::debug!(function = name, duration_ms, "function done"),
         Outcome::Threw { code, message, stack, .. } => {
             tracing::info!(function = name, duration_ms, code, error = message, stack, "function failed");
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_parse_protocol::present::Present;
-use tidegate_parse_protocol::{Access, ClpOperation, Filter, Object, Query, ReadOptions};
+use tidegate_parse_protocol::{Access, ClpOperation, FieldType, Filter, Object, Query, ReadOptions};
 use tidegate_storage::Secrets;
 
 use crate::error::not_found;
@@ -25,22 +25,40 @@ impl WritePath {
     }
 
     pub(crate) async fn find(&self, caller: &Caller, class: &str, mut query: Query) -> Result<Answer, Error> {
+        let redirected = self.redirected(class, &query);
+        let class = redirected.as_deref().unwrap_or(class);
         let only_count = query.count && query.limit == Some(0);
         let operation = if only_count { ClpOperation::Count } else { ClpOperation::Find };
         let granted = self.authorize(caller, class, operation).await?;
         if let Some(only) = granted.only {
             query.filter = query.filter.and(only);
         }
-        let results = match query.limit {
+        let mut results = match query.limit {
             Some(0) => Vec::new(),
             _ => self.objects(class, &query, &granted.access).await?,
         };
+        if redirected.is_some() {
+            for object in &mut results {
+                object.insert("className".into(), class.into());
+            }
+        }
         let mut body = json!({"results": results});
         // Never uninvited: SDKs hand an answer with a count to code that expects an array.
         if query.count {
             body["count"] = json!(self.count(class, &query, &granted.access).await?);
         }
         Ok(Answer::ok(body))
+    }
+
+    /// The class that the named Relation field of `class` holds. `None` for what is no such field: then the query is
+    /// for `class` itself (`DatabaseController.redirectClassNameForKey`).
+    fn redirected(&self, class: &str, query: &Query) -> Option<String> {
+        let field = query.redirect_class_name_for_key.as_deref()?;
+        let schema = self.storage.schema().class(class)?;
+        match &schema.fields.get(field)?.field_type {
+            FieldType::Relation { target } => Some(target.clone()),
+            _ => None,
+        }
     }
 
     /// What the caller sees of the objects that match, pointers followed as asked.

@@ -41,12 +41,10 @@ async function build(esbuild, entry, root, format) {
     metafile: true,
     outfile: 'app.js',
     format,
-    platform: 'browser',
+    // Packages as Node gets them: cloud code is written for Node, and what it lacks fails only when it is used.
+    platform: 'node',
     target: TARGET,
     supported: LOWERED,
-    // Packages that also ship for edge platforms ship there what needs no sockets and no files.
-    mainFields: ['browser', 'module', 'main'],
-    conditions: ['workerd', 'worker', 'browser'],
     resolveExtensions: ['.ts', '.tsx', '.mts', '.cts', '.js', '.mjs', '.cjs', '.jsx', '.json'],
     loader: { '.node': 'empty', '.txt': 'text', '.html': 'text', '.sql': 'text', '.pem': 'text' },
     define: {
@@ -60,10 +58,15 @@ async function build(esbuild, entry, root, format) {
     charset: 'utf8',
     legalComments: 'none',
     logLevel: 'silent',
-    plugins: [runtimeModules(root)],
+    plugins: [runtimeModules],
   });
   const text = (extension) => result.outputFiles.find(({ path }) => path.endsWith(extension)).text;
-  return { code: text('.js'), map: JSON.parse(text('.map')), inputs: Object.keys(result.metafile.inputs), format };
+  return {
+    code: text('.js'),
+    map: JSON.parse(text('.map')),
+    inputs: Object.keys(result.metafile.inputs),
+    format,
+  };
 }
 
 function finished({ code, map, inputs, format }) {

@@ -134,8 +134,15 @@ function bodyStart(body, start) {
 }
 
 const NEVER_THENABLE = new Set([
-  'ArrayExpression', 'ArrowFunctionExpression', 'AwaitExpression', 'BinaryExpression', 'FunctionExpression',
-  'Literal', 'TemplateLiteral', 'UnaryExpression', 'UpdateExpression',
+  'ArrayExpression',
+  'ArrowFunctionExpression',
+  'AwaitExpression',
+  'BinaryExpression',
+  'FunctionExpression',
+  'Literal',
+  'TemplateLiteral',
+  'UnaryExpression',
+  'UpdateExpression',
 ]);
 
 function mayBeThenable(node) {

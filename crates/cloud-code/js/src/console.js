@@ -13,7 +13,11 @@ const atLoad = { id: 0, indent: '' };
 export function write(level, text) {
   const run = currentRun() ?? atLoad;
   const indented = run.indent === '' ? text : run.indent + text.replaceAll('\n', '\n' + run.indent);
-  native.log(run.id, level, indented.length > MAX_TEXT_CHARS ? indented.slice(0, MAX_TEXT_CHARS) + '…' : indented);
+  native.log(
+    run.id,
+    level,
+    indented.length > MAX_TEXT_CHARS ? indented.slice(0, MAX_TEXT_CHARS) + '…' : indented,
+  );
 }
 
 /** Node's formatting; a single string, by far the commonest case, needs none of it. */
@@ -113,10 +117,14 @@ function isRow(row) {
 }
 
 function drawTable([header, ...lines]) {
-  const widths = header.map((name, column) => Math.max(...[header, ...lines].map((line) => line[column].length)) + 2);
+  const widths = header.map(
+    (name, column) => Math.max(...[header, ...lines].map((line) => line[column].length)) + 2,
+  );
   const rule = (left, cross, right) => left + widths.map((width) => '─'.repeat(width)).join(cross) + right;
   const row = (cells) => '│' + cells.map((cell, column) => ` ${cell}`.padEnd(widths[column])).join('│') + '│';
-  return [rule('┌', '┬', '┐'), row(header), rule('├', '┼', '┤'), ...lines.map(row), rule('└', '┴', '┘')].join('\n');
+  return [rule('┌', '┬', '┐'), row(header), rule('├', '┼', '┤'), ...lines.map(row), rule('└', '┴', '┘')].join(
+    '\n',
+  );
 }
 
 /** `request.log`: the logger that Parse Server hands to handlers. */

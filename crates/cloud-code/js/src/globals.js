@@ -2,7 +2,12 @@
 
 import { console } from './console.js';
 import {
-  clearImmediate, clearInterval, clearTimeout, setImmediate, setInterval, setTimeout,
+  clearImmediate,
+  clearInterval,
+  clearTimeout,
+  setImmediate,
+  setInterval,
+  setTimeout,
 } from './timers.js';
 import { AbortController, AbortSignal } from './web/abort.js';
 import { Blob, File } from './web/blob.js';
@@ -21,16 +26,46 @@ import { Buffer } from './node/buffer.js';
 import process from './node/process.js';
 
 const globals = {
-  AbortController, AbortSignal, Blob, Buffer, CryptoKey, CustomEvent, Event, EventTarget, File, FormData, Headers,
-  Request, Response, TextDecoder, TextEncoder, URL, URLSearchParams, clearImmediate, clearInterval, clearTimeout,
-  console, crypto, fetch, process, setImmediate, setInterval, setTimeout, structuredClone,
+  AbortController,
+  AbortSignal,
+  Blob,
+  Buffer,
+  CryptoKey,
+  CustomEvent,
+  Event,
+  EventTarget,
+  File,
+  FormData,
+  Headers,
+  Request,
+  Response,
+  TextDecoder,
+  TextEncoder,
+  URL,
+  URLSearchParams,
+  clearImmediate,
+  clearInterval,
+  clearTimeout,
+  console,
+  crypto,
+  fetch,
+  process,
+  setImmediate,
+  setInterval,
+  setTimeout,
+  structuredClone,
   global: globalThis,
-  self: globalThis,
 };
 
 const STREAMS = [
-  'ByteLengthQueuingStrategy', 'CountQueuingStrategy', 'ReadableByteStreamController', 'ReadableStream',
-  'ReadableStreamDefaultReader', 'TransformStream', 'WritableStream', 'WritableStreamDefaultWriter',
+  'ByteLengthQueuingStrategy',
+  'CountQueuingStrategy',
+  'ReadableByteStreamController',
+  'ReadableStream',
+  'ReadableStreamDefaultReader',
+  'TransformStream',
+  'WritableStream',
+  'WritableStreamDefaultWriter',
 ];
 
 export function installGlobals() {

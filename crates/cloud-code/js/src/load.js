@@ -11,7 +11,15 @@ import { requireBuiltin } from './node/index.js';
  */
 export function start(main) {
   const module = { exports: {} };
-  return main.call(module.exports, requireBuiltin, module, module.exports, __scope, '/cloud/main.js', '/cloud');
+  return main.call(
+    module.exports,
+    requireBuiltin,
+    module,
+    module.exports,
+    __scope,
+    '/cloud/main.js',
+    '/cloud',
+  );
 }
 
 /** For tests: the app as a script's text, or as the module function itself. */

@@ -98,10 +98,21 @@ const patched = {
     return nativeResolve.call(this, __scope.settle(value));
   },
   queueMicrotask(callback) {
-    if (typeof callback !== 'function') throw new TypeError('The "callback" argument must be of type function.');
+    if (typeof callback !== 'function')
+      throw new TypeError('The "callback" argument must be of type function.');
     nativeQueueMicrotask(bound(callback));
   },
 };
+
+/** The engine's own awaits between its callbacks, out of the bundler's reach; this one is not. */
+async function fromAsync(items, map, receiver) {
+  const isSequence = items[Symbol.asyncIterator] !== undefined || items[Symbol.iterator] !== undefined;
+  const result = [];
+  for await (const item of isSequence ? items : Array.from(items)) {
+    result.push(map ? await map.call(receiver, item, result.length) : item);
+  }
+  return result;
+}
 
 function replace(owner, name, value) {
   Object.defineProperty(owner, name, { value, writable: true, configurable: true, enumerable: false });
@@ -111,4 +122,5 @@ export function installScope() {
   replace(Promise.prototype, 'then', patched.then);
   replace(Promise, 'resolve', patched.resolve);
   replace(globalThis, 'queueMicrotask', patched.queueMicrotask);
+  replace(Array, 'fromAsync', fromAsync);
 }

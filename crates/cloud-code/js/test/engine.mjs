@@ -31,7 +31,9 @@ createHook({
 }).enable();
 
 function bytesOf(value) {
-  return ArrayBuffer.isView(value) ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : new Uint8Array(value);
+  return ArrayBuffer.isView(value)
+    ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
+    : new Uint8Array(value);
 }
 
 /**
@@ -49,7 +51,12 @@ export class Isolate {
 
   constructor({ answer = () => ({ status: 200, body: {}, headers: [] }), settings = config } = {}) {
     this.answer = answer;
-    this.context = vm.createContext({ DOMException, atob, btoa, performance: { now: () => performance.now(), timeOrigin: 0 } });
+    this.context = vm.createContext({
+      DOMException,
+      atob,
+      btoa,
+      performance: { now: () => performance.now(), timeOrigin: 0 },
+    });
     this.context.__toBase64 = (bytes, options) => {
       const text = Buffer.from(bytes).toString(options?.alphabet === 'base64url' ? 'base64url' : 'base64');
       return options?.omitPadding ? text.replace(/=+$/, '') : text;
@@ -63,7 +70,11 @@ export class Isolate {
 
   /** The app, from source text, rewritten as the bundler does it. */
   load(source, { module = false } = {}) {
-    const lowered = transformSync(source, { target: TARGET, supported: LOWERED, format: module ? 'esm' : undefined });
+    const lowered = transformSync(source, {
+      target: TARGET,
+      supported: LOWERED,
+      format: module ? 'esm' : undefined,
+    });
     const { code } = appScript(lowered.code, null, module);
     const started = new vm.Script(code, { filename: 'app.js' }).runInContext(this.context);
     this.runtime.scope.current = null;
@@ -83,7 +94,10 @@ export class Isolate {
   }
 
   call(name, params = {}, rest = {}) {
-    return this.run({ function: name }, { functionName: name, params, master: false, headers: {}, ip: '127.0.0.1', ...rest });
+    return this.run(
+      { function: name },
+      { functionName: name, params, master: false, headers: {}, ip: '127.0.0.1', ...rest },
+    );
   }
 
   trigger(kind, className, request = {}) {
@@ -122,10 +136,12 @@ export class Isolate {
       now: () => performance.now(),
       random: (count) => this.#own(crypto.randomBytes(count)),
       digest: (hash, data) => this.#own(crypto.createHash(hash).update(bytesOf(data)).digest()),
-      hmac: (hash, key, data) => this.#own(crypto.createHmac(hash, bytesOf(key)).update(bytesOf(data)).digest()),
+      hmac: (hash, key, data) =>
+        this.#own(crypto.createHmac(hash, bytesOf(key)).update(bytesOf(data)).digest()),
       timingSafeEqual: (a, b) => Buffer.compare(bytesOf(a), bytesOf(b)) === 0,
       utf8Encode: (text) => this.#own(Buffer.from(text.toWellFormed())),
-      utf8Decode: (bytes, fatal) => new TextDecoder('utf-8', { fatal, ignoreBOM: true }).decode(bytesOf(bytes)),
+      utf8Decode: (bytes, fatal) =>
+        new TextDecoder('utf-8', { fatal, ignoreBOM: true }).decode(bytesOf(bytes)),
       base64Encode: (bytes) => Buffer.from(bytesOf(bytes)).toString('base64'),
       base64Decode: (text) => this.#own(Buffer.from(text, 'base64')),
     };

@@ -37,14 +37,23 @@ test('the request has what Parse puts there', async () => {
       name: request.functionName, context: request.context, installationId: request.installationId,
     }));
   `);
-  const { returned } = await isolate.call('who', {}, {
-    user: { objectId: 'u1', username: 'ann', sessionToken: 'r:abc' },
-    installationId: 'i1',
-    context: { from: 'test' },
-  });
+  const { returned } = await isolate.call(
+    'who',
+    {},
+    {
+      user: { objectId: 'u1', username: 'ann', sessionToken: 'r:abc' },
+      installationId: 'i1',
+      context: { from: 'test' },
+    },
+  );
   assert.deepEqual(returned, {
     keys: ['context', 'functionName', 'headers', 'installationId', 'ip', 'log', 'master', 'params', 'user'],
-    user: 'u1', isUser: true, token: 'r:abc', name: 'who', context: { from: 'test' }, installationId: 'i1',
+    user: 'u1',
+    isUser: true,
+    token: 'r:abc',
+    name: 'who',
+    context: { from: 'test' },
+    installationId: 'i1',
   });
 });
 
@@ -61,7 +70,9 @@ test('undefined, null and nested objects come back as Parse answers them', async
   `);
   assert.deepEqual(await isolate.call('undefined'), { returned: null, isUndefined: true });
   assert.deepEqual(await isolate.call('null'), { returned: null });
-  assert.deepEqual((await isolate.call('object')).returned, [{ __type: 'Object', className: 'A', objectId: 'a1', n: 1 }]);
+  assert.deepEqual((await isolate.call('object')).returned, [
+    { __type: 'Object', className: 'A', objectId: 'a1', n: 1 },
+  ]);
 });
 
 test('what is thrown becomes code and message', async (t) => {
@@ -122,7 +133,7 @@ test('names may have dots; a second definition wins with a warning', async () =>
   assert.equal((await isolate.call("it's")).threw.code, 141);
   const { functions, warnings } = isolate.manifest();
   assert.deepEqual(functions, ['a.b']);
-  assert.match(warnings[0], /duplicate definition of a\.b/);
+  assert.match(warnings[0], /a\.b is defined more than once/);
 });
 
 test('handlers of two arguments', async () => {
@@ -151,16 +162,25 @@ test('jobs report by message and answer their last words', async () => {
       return 'done ' + request.params.n + ' ' + request.jobName;
     });
   `);
-  const outcome = await isolate.run({ job: 'nightly' }, { jobName: 'nightly', jobId: 'j1', params: { n: 3 }, master: true });
+  const outcome = await isolate.run(
+    { job: 'nightly' },
+    { jobName: 'nightly', jobId: 'j1', params: { n: 3 }, master: true },
+  );
   assert.deepEqual(outcome, { returned: 'done 3 nightly' });
   const { method, path, body, useMasterKey } = isolate.calls[0];
-  assert.deepEqual([method, path, body, useMasterKey], ['PUT', 'classes/_JobStatus/j1', { message: 'half way' }, true]);
+  assert.deepEqual(
+    [method, path, body, useMasterKey],
+    ['PUT', 'classes/_JobStatus/j1', { message: 'half way' }, true],
+  );
   assert.equal((await isolate.run({ job: 'no' }, {})).threw.message, 'Invalid job.');
 });
 
 test('an app may await at its top level', async () => {
   const isolate = new Isolate();
-  await isolate.load(`const name = await Promise.resolve('later'); Parse.Cloud.define(name, () => 1); export {};`, { module: true });
+  await isolate.load(
+    `const name = await Promise.resolve('later'); Parse.Cloud.define(name, () => 1); export {};`,
+    { module: true },
+  );
   assert.deepEqual(isolate.manifest().functions, ['later']);
 });
 
@@ -170,9 +190,12 @@ test('an app that throws while it loads', () => {
 
 test('while the app loads there is no request to call for', async () => {
   const isolate = new Isolate();
-  await isolate.load(`
+  await isolate.load(
+    `
     globalThis.refused = new Parse.Query('A').find().catch((error) => error.message);
     export const x = await globalThis.refused;
-  `, { module: true });
+  `,
+    { module: true },
+  );
   assert.match(await isolate.context.refused, /belongs to no request/);
 });

@@ -28,12 +28,16 @@ async function assertAttributed(source, { calls, runs, act } = {}) {
 }
 
 test('calls after awaits of own calls', () =>
-  assertAttributed(`Parse.Cloud.define('f', async ({ params: { tag } }) => {
+  assertAttributed(
+    `Parse.Cloud.define('f', async ({ params: { tag } }) => {
     await call(tag); await null; await call(tag); await Promise.all([call(tag), call(tag)]); await 5; await call(tag);
-  });`, { calls: 10 }));
+  });`,
+    { calls: 10 },
+  ));
 
 test('two runs that await one shared promise', () =>
-  assertAttributed(`
+  assertAttributed(
+    `
     let shared;
     const open = {};
     Parse.Cloud.define('f', async ({ params: { tag } }) => {
@@ -41,7 +45,9 @@ test('two runs that await one shared promise', () =>
       await shared;
       await call(tag);
       await call(tag);
-    });`, { calls: 5 }));
+    });`,
+    { calls: 5 },
+  ));
 
 test('a promise that another run settles', () =>
   assertAttributed(`
@@ -127,15 +133,28 @@ test('thenables that call in their then', () =>
       await call(tag);
     });`));
 
+test('Array.fromAsync calls its function as the run that called it', () =>
+  assertAttributed(`
+    let wake; const woken = new Promise((resolve) => { wake = resolve; });
+    Parse.Cloud.define('f', async ({ params: { tag } }) => {
+      if (tag === 'b') call(tag).then(wake);
+      const list = await Array.fromAsync([woken, 2, 3], async (item) => { await call(tag); return item; });
+      await call(tag);
+      return [list.length, await Array.fromAsync({ length: 1, 0: woken })];
+    });`));
+
 test('timers, immediates, microtasks and nextTick', async () => {
-  const { isolate } = await assertAttributed(`
+  const { isolate } = await assertAttributed(
+    `
     const wait = (start) => new Promise(start);
     Parse.Cloud.define('f', async ({ params: { tag } }) => {
       await wait((done) => setTimeout(() => { call(tag); done(); }, 5));
       await wait((done) => queueMicrotask(() => { call(tag); done(); }));
       await wait((done) => process.nextTick(() => { call(tag); done(); }));
       await call(tag);
-    });`, { act: (isolate) => isolate.fireTimers() });
+    });`,
+    { act: (isolate) => isolate.fireTimers() },
+  );
   assert.equal(isolate.calls.length, 8);
 });
 
@@ -149,7 +168,10 @@ test('an interval runs until it is cleared, as its run', async () => {
   for (let turn = 0; turn < 5; turn += 1) isolate.fireTimers();
   assert.equal((await outcome).returned, 3);
   assert.equal(isolate.timers.size, 0);
-  assert.deepEqual(isolate.logs.map(({ runId }) => runId), [1, 1, 1]);
+  assert.deepEqual(
+    isolate.logs.map(({ runId }) => runId),
+    [1, 1, 1],
+  );
 });
 
 test('saves of one shared object queue up and keep their runs', () =>
@@ -161,13 +183,16 @@ test('saves of one shared object queue up and keep their runs', () =>
       await shared.save(null, { context: { tag } });
       await call(tag);
     });`).then(({ isolate }) => {
-      for (const { runId, context } of isolate.calls.filter((call) => call.context)) assert.equal(['a', 'b'][runId - 1], context.tag);
-      assert.equal(isolate.calls.filter((call) => call.context).length, 2);
-    }));
+    for (const { runId, context } of isolate.calls.filter((call) => call.context))
+      assert.equal(['a', 'b'][runId - 1], context.tag);
+    assert.equal(isolate.calls.filter((call) => call.context).length, 2);
+  }));
 
 test('AsyncLocalStorage keeps its stores apart', async () => {
   const isolate = new Isolate({ answer: async () => ({ status: 200, body: { results: [] }, headers: [] }) });
-  isolate.load(TAG + `
+  isolate.load(
+    TAG +
+      `
     const { AsyncLocalStorage } = require('node:async_hooks');
     const storage = new AsyncLocalStorage();
     let shared;
@@ -176,9 +201,16 @@ test('AsyncLocalStorage keeps its stores apart', async () => {
       await shared;
       const inner = await storage.run({ tag: tag + '!' }, async () => { await call(tag); return storage.getStore().tag; });
       return [storage.getStore().tag, inner];
-    }));`);
+    }));`,
+  );
   const [a, b] = await Promise.all([isolate.call('f', { tag: 'a' }), isolate.call('f', { tag: 'b' })]);
-  assert.deepEqual([a.returned, b.returned], [['a', 'a!'], ['b', 'b!']]);
+  assert.deepEqual(
+    [a.returned, b.returned],
+    [
+      ['a', 'a!'],
+      ['b', 'b!'],
+    ],
+  );
 });
 
 test('a continuation that nobody marked belongs to no run, and its call is refused', async () => {
@@ -192,9 +224,12 @@ test('a continuation that nobody marked belongs to no run, and its call is refus
 test('logs of runs that are interleaved', async () => {
   const gates = { a: gate(), b: gate() };
   const isolate = new Isolate({ answer: ({ body }) => gates[body.where.tag].promise });
-  isolate.load(TAG + `Parse.Cloud.define('f', async ({ params: { tag } }) => {
+  isolate.load(
+    TAG +
+      `Parse.Cloud.define('f', async ({ params: { tag } }) => {
     console.log(tag); await call(tag).catch(() => {}); console.log(tag); await 1; console.log(tag);
-  });`);
+  });`,
+  );
   const runs = [isolate.call('f', { tag: 'a' }), isolate.call('f', { tag: 'b' })];
   gates.b.resolve({ status: 200, body: { results: [] }, headers: [] });
   await runs[1];
@@ -207,7 +242,10 @@ test('logs of runs that are interleaved', async () => {
 test('a cancelled run goes no further', async () => {
   const held = gate();
   const isolate = new Isolate({ answer: () => held.promise });
-  isolate.load(TAG + `Parse.Cloud.define('f', async () => { setTimeout(() => console.log('timer'), 5); await call('x'); console.log('went on'); });`);
+  isolate.load(
+    TAG +
+      `Parse.Cloud.define('f', async () => { setTimeout(() => console.log('timer'), 5); await call('x'); console.log('went on'); });`,
+  );
   isolate.call('f');
   await isolate.settle();
   isolate.runtime.cancel(1);
@@ -219,7 +257,8 @@ test('a cancelled run goes no further', async () => {
 
 test('many runs, random awaits', async () => {
   const runs = Array.from({ length: 40 }, (_, index) => `r${index}`);
-  const { calls } = await assertAttributed(`
+  const { calls } = await assertAttributed(
+    `
     const shared = [];
     const random = (limit) => Math.floor(Math.random() * limit);
     async function step(tag, depth) {
@@ -233,6 +272,8 @@ test('many runs, random awaits', async () => {
         case 6: for await (const one of [call(tag), 1, null]) call(tag); return;
       }
     }
-    Parse.Cloud.define('f', async ({ params: { tag } }) => { for (let i = 0; i < 20; i++) await step(tag, 3); });`, { runs });
+    Parse.Cloud.define('f', async ({ params: { tag } }) => { for (let i = 0; i < 20; i++) await step(tag, 3); });`,
+    { runs },
+  );
   assert.ok(calls > 500);
 });

@@ -14,24 +14,47 @@ async function evaluate(body, { answer, params } = {}) {
 
 const base64 = (text) => Buffer.from(text).toString('base64');
 const page = (body, rest) => () => ({
-  status: 200, statusText: 'OK', url: 'https://example.org/final', redirected: true, headers: [['content-type', 'application/json']],
-  body: base64(body), ...rest,
+  status: 200,
+  statusText: 'OK',
+  url: 'https://example.org/final',
+  redirected: true,
+  headers: [['content-type', 'application/json']],
+  body: base64(body),
+  ...rest,
 });
 
 test('fetch: a GET with JSON back', async () => {
-  const { value, calls } = await evaluate(`
+  const { value, calls } = await evaluate(
+    `
     const response = await fetch('https://example.org/a?b=c#hash', { headers: { Accept: 'application/json' } });
     return [response.ok, response.status, response.statusText, response.url, response.redirected, response.headers.get('Content-Type'), await response.json(), response.bodyUsed];
-  `, { answer: page('{"x":[1,"é"]}') });
-  assert.deepEqual(value, [true, 200, 'OK', 'https://example.org/final', true, 'application/json', { x: [1, 'é'] }, true]);
+  `,
+    { answer: page('{"x":[1,"é"]}') },
+  );
+  assert.deepEqual(value, [
+    true,
+    200,
+    'OK',
+    'https://example.org/final',
+    true,
+    'application/json',
+    { x: [1, 'é'] },
+    true,
+  ]);
   const { runId, ...sent } = calls[0];
   assert.deepEqual(sent, {
-    kind: 'fetch', method: 'GET', url: 'https://example.org/a?b=c#hash', headers: [['accept', 'application/json']], body: null, redirect: 'follow',
+    kind: 'fetch',
+    method: 'GET',
+    url: 'https://example.org/a?b=c#hash',
+    headers: [['accept', 'application/json']],
+    body: null,
+    redirect: 'follow',
   });
 });
 
 test('fetch: bodies of every kind', async () => {
-  const { calls } = await evaluate(`
+  const { calls } = await evaluate(
+    `
     const post = (body, headers) => fetch('https://example.org/', { method: 'post', body, headers, redirect: 'manual' });
     await post(JSON.stringify({ a: 1 }), { 'content-type': 'application/json' });
     await post('text');
@@ -42,39 +65,68 @@ test('fetch: bodies of every kind', async () => {
     await fetch(new Request('https://example.org/', { method: 'PUT', body: 'req', headers: [['X-A', '1']] }));
     const stream = new ReadableStream({ start(c) { c.enqueue(new TextEncoder().encode('str')); c.enqueue(new TextEncoder().encode('eam')); c.close(); } });
     await post(stream);
-  `, { answer: page('') });
-  assert.deepEqual(calls.map(({ method, headers, body }) => [method, headers, Buffer.from(body, 'base64').toString('latin1')]), [
-    ['POST', [['content-type', 'application/json']], '{"a":1}'],
-    ['POST', [['content-type', 'text/plain;charset=UTF-8']], 'text'],
-    ['POST', [['content-type', 'application/x-www-form-urlencoded;charset=UTF-8']], 'a=1+2&b=%C3%BC'],
-    ['POST', [], '\x01\x02\xff'],
-    ['POST', [['content-type', 'text/x']], 'blob'],
-    ['POST', [], 'buffer'],
-    ['PUT', [['content-type', 'text/plain;charset=UTF-8'], ['x-a', '1']], 'req'],
-    ['POST', [], 'stream'],
-  ]);
+  `,
+    { answer: page('') },
+  );
+  assert.deepEqual(
+    calls.map(({ method, headers, body }) => [
+      method,
+      headers,
+      Buffer.from(body, 'base64').toString('latin1'),
+    ]),
+    [
+      ['POST', [['content-type', 'application/json']], '{"a":1}'],
+      ['POST', [['content-type', 'text/plain;charset=UTF-8']], 'text'],
+      ['POST', [['content-type', 'application/x-www-form-urlencoded;charset=UTF-8']], 'a=1+2&b=%C3%BC'],
+      ['POST', [], '\x01\x02\xff'],
+      ['POST', [['content-type', 'text/x']], 'blob'],
+      ['POST', [], 'buffer'],
+      [
+        'PUT',
+        [
+          ['content-type', 'text/plain;charset=UTF-8'],
+          ['x-a', '1'],
+        ],
+        'req',
+      ],
+      ['POST', [], 'stream'],
+    ],
+  );
 });
 
 test('fetch: a form goes out and comes back', async () => {
-  const { value, calls } = await evaluate(`
+  const { value, calls } = await evaluate(
+    `
     const form = new FormData();
     form.append('name', 'value "q"');
     form.append('file', new Blob(['content'], { type: 'text/plain' }), 'a.txt');
     await fetch('https://example.org/', { method: 'POST', body: form });
     const again = await new Response(form).formData();
     return [again.get('name'), again.get('file').name, await again.get('file').text()];
-  `, { answer: page('') });
+  `,
+    { answer: page('') },
+  );
   assert.deepEqual(value, ['value "q"', 'a.txt', 'content']);
   assert.match(calls[0].headers[0][1], /^multipart\/form-data; boundary=----tidegate[0-9a-f]{32}$/);
 });
 
 test('fetch: failures are TypeErrors with their cause', async () => {
-  const { value } = await evaluate(`
+  const { value } = await evaluate(
+    `
     try { await fetch('https://10.0.0.1/'); } catch (error) { return [error instanceof TypeError, error.message, error.cause.message]; }
-  `, { answer: () => { throw { message: 'private address', name: 'TypeError' }; } });
+  `,
+    {
+      answer: () => {
+        throw { message: 'private address', name: 'TypeError' };
+      },
+    },
+  );
   assert.deepEqual(value, [true, 'fetch failed', 'private address']);
   await assert.rejects(evaluate(`await fetch('not a url')`), /url/i);
-  await assert.rejects(evaluate(`await fetch('https://a/', { body: 'x' })`), /GET\/HEAD method cannot have body/);
+  await assert.rejects(
+    evaluate(`await fetch('https://a/', { body: 'x' })`),
+    /GET\/HEAD method cannot have body/,
+  );
 });
 
 test('fetch: abort and timeout', async () => {
@@ -91,7 +143,10 @@ test('fetch: abort and timeout', async () => {
     Parse.Cloud.define('timeout', () => fetch('https://example.org/', { signal: AbortSignal.timeout(50) }).catch((error) => error.name));
   `);
   assert.deepEqual((await isolate.call('abort')).returned, ['AbortError', true]);
-  assert.deepEqual(isolate.calls.map(({ kind }) => kind), ['fetch', 'abort']);
+  assert.deepEqual(
+    isolate.calls.map(({ kind }) => kind),
+    ['fetch', 'abort'],
+  );
   const timeout = isolate.call('timeout');
   await isolate.settle();
   isolate.fireTimers();
@@ -121,7 +176,17 @@ test('headers', async () => {
     return [[...headers], headers.get('B'), headers.has('nope'), headers.getSetCookie(), bad, split];
   `);
   assert.deepEqual(value, [
-    [['a', '4'], ['b', '1, 3'], ['set-cookie', 'x=1'], ['set-cookie', 'y=2']], '1, 3', false, ['x=1', 'y=2'], 'TypeError', 'TypeError',
+    [
+      ['a', '4'],
+      ['b', '1, 3'],
+      ['set-cookie', 'x=1'],
+      ['set-cookie', 'y=2'],
+    ],
+    '1, 3',
+    false,
+    ['x=1', 'y=2'],
+    'TypeError',
+    'TypeError',
   ]);
 });
 
@@ -131,7 +196,13 @@ test('URL and URLSearchParams', async () => {
     url.searchParams.append('y', 'ü');
     return [url.href, url.host, new URLSearchParams('a=1&a=2').getAll('a'), URL.canParse('nope'), String(new URL('http://exämple.org'))];
   `);
-  assert.deepEqual(value, ['https://user:pw@example.org:8443/a/b?x=1&y=%C3%BC#h', 'example.org:8443', ['1', '2'], false, 'http://xn--exmple-cua.org/']);
+  assert.deepEqual(value, [
+    'https://user:pw@example.org:8443/a/b?x=1&y=%C3%BC#h',
+    'example.org:8443',
+    ['1', '2'],
+    false,
+    'http://xn--exmple-cua.org/',
+  ]);
 });
 
 test('TextEncoder and TextDecoder', async () => {
@@ -186,18 +257,36 @@ test('Web Crypto', async () => {
   `);
   assert.deepEqual(value, [
     '3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7',
-    '5031fe3d989c6d1537a013fa6e739da23463fdaec3b70137d828e36ace221bd0', true, true, 8, 'NotSupportedError',
+    '5031fe3d989c6d1537a013fa6e739da23463fdaec3b70137d828e36ace221bd0',
+    true,
+    true,
+    8,
+    'NotSupportedError',
   ]);
 });
 
 test('Parse.Cloud.httpRequest, as old code knows it', async () => {
-  const { value, calls } = await evaluate(`
+  const { value, calls } = await evaluate(
+    `
     const answer = await Parse.Cloud.httpRequest({ url: 'https://example.org/p', method: 'POST', params: { q: 'a b' }, body: { x: 1 } });
     const refused = await Parse.Cloud.httpRequest({ url: 'https://example.org/404' }).catch(({ status, text }) => [status, text]);
     return [answer.status, answer.data, answer.text, answer.headers['content-type'], answer.cookies.sid.value, refused];
-  `, {
-    answer: ({ url }) => url.endsWith('404') ? page('gone', { status: 404 })() : page('{"ok":1}', { headers: [['content-type', 'x/y'], ['set-cookie', 'sid=abc; Path=/']] })(),
-  });
+  `,
+    {
+      answer: ({ url }) =>
+        url.endsWith('404')
+          ? page('gone', { status: 404 })()
+          : page('{"ok":1}', {
+              headers: [
+                ['content-type', 'x/y'],
+                ['set-cookie', 'sid=abc; Path=/'],
+              ],
+            })(),
+    },
+  );
   assert.deepEqual(value, [200, { ok: 1 }, '{"ok":1}', 'x/y', 'abc', [404, 'gone']]);
-  assert.deepEqual([calls[0].url, Buffer.from(calls[0].body, 'base64').toString(), calls[0].redirect], ['https://example.org/p?q=a+b', 'x=1', 'manual']);
+  assert.deepEqual(
+    [calls[0].url, Buffer.from(calls[0].body, 'base64').toString(), calls[0].redirect],
+    ['https://example.org/p?q=a+b', 'x=1', 'manual'],
+  );
 });

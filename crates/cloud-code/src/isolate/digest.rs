@@ -24,7 +24,8 @@ pub(crate) fn digest(algorithm: &str, data: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn hmac(algorithm: &str, key: &[u8], data: &[u8]) -> Option<Vec<u8>> {
     macro_rules! of {
         ($hash:ty) => {{
-            let mut mac = Hmac::<$hash>::new_from_slice(key).expect("HMAC takes a key of any length");
+            let mut mac =
+                Hmac::<$hash>::new_from_slice(key).expect("HMAC takes a key of any length");
             mac.update(data);
             mac.finalize().into_bytes().to_vec()
         }};
@@ -57,7 +58,9 @@ pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
             other => other,
         })
         .collect();
-    GeneralPurpose::new(&alphabet::STANDARD, LENIENT).decode(plain).ok()
+    GeneralPurpose::new(&alphabet::STANDARD, LENIENT)
+        .decode(plain)
+        .ok()
 }
 
 /// `data` in standard base64 with padding.
@@ -77,12 +80,24 @@ mod tests {
     fn digests_and_macs_are_the_published_test_vectors() {
         let of = |algorithm| digest(algorithm, b"abc").map(|bytes| hex(&bytes));
         assert_eq!(of("md5").unwrap(), "900150983cd24fb0d6963f7d28e17f72");
-        assert_eq!(of("SHA-1").unwrap(), "a9993e364706816aba3e25717850c26c9cd0d89d");
-        assert_eq!(of("sha256").unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!((of("sha384").unwrap().len(), of("sha512").unwrap().len()), (96, 128));
+        assert_eq!(
+            of("SHA-1").unwrap(),
+            "a9993e364706816aba3e25717850c26c9cd0d89d"
+        );
+        assert_eq!(
+            of("sha256").unwrap(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            (of("sha384").unwrap().len(), of("sha512").unwrap().len()),
+            (96, 128)
+        );
         assert_eq!(of("sha3"), None);
         let mac = hmac("sha256", b"Jefe", b"what do ya want for nothing?").unwrap();
-        assert_eq!(hex(&mac), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert_eq!(
+            hex(&mac),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
         assert_eq!(hmac("crc32", b"", b""), None);
     }
 

@@ -30,13 +30,25 @@ pub(crate) fn create(memory_limit_bytes: usize) -> rquickjs::Result<(Runtime, Co
 }
 
 /// Compiles a classic, sloppy script. `keep_source` lets `Function.prototype.toString` work, which some packages need.
-pub(crate) fn compile(ctx: &Ctx, source: &str, file: &str, keep_source: bool) -> Result<Vec<u8>, Thrown> {
+pub(crate) fn compile(
+    ctx: &Ctx,
+    source: &str,
+    file: &str,
+    keep_source: bool,
+) -> Result<Vec<u8>, Thrown> {
     let length = source.len();
-    let nul = |_| Thrown { message: format!("SyntaxError: {file} contains a NUL character"), stack: None };
+    let nul = |_| Thrown {
+        message: format!("SyntaxError: {file} contains a NUL character"),
+        stack: None,
+    };
     let source = CString::new(source).map_err(nul)?;
     let file = CString::new(file).map_err(nul)?;
     let flags = (qjs::JS_EVAL_TYPE_GLOBAL | qjs::JS_EVAL_FLAG_COMPILE_ONLY) as i32;
-    let strip = if keep_source { 0 } else { qjs::JS_WRITE_OBJ_STRIP_SOURCE };
+    let strip = if keep_source {
+        0
+    } else {
+        qjs::JS_WRITE_OBJ_STRIP_SOURCE
+    };
     let context = ctx.as_raw().as_ptr();
     // SAFETY: QuickJS copies what it keeps of source and name; the value it returns is ours and becomes a Value, which
     // frees it; the buffer is copied before it is freed.
@@ -88,19 +100,35 @@ pub(crate) fn caught(ctx: &Ctx) -> Thrown {
 /// Describes a thrown value. Looking at it can run the script's own getters; what they throw is ignored.
 pub(crate) fn thrown(value: &Value) -> Thrown {
     let description = value.as_exception().map(|error| {
-        let name: String = error.as_object().get("name").unwrap_or_else(|_| "Error".into());
+        let name: String = error
+            .as_object()
+            .get("name")
+            .unwrap_or_else(|_| "Error".into());
         let message = error.message().unwrap_or_default();
-        let text = if message.is_empty() { name } else { format!("{name}: {message}") };
-        Thrown { message: text, stack: error.stack() }
+        let text = if message.is_empty() {
+            name
+        } else {
+            format!("{name}: {message}")
+        };
+        Thrown {
+            message: text,
+            stack: error.stack(),
+        }
     });
     let description = description.or_else(|| {
         let text: rquickjs::Coerced<String> = value.get().ok()?;
-        Some(Thrown { message: text.0, stack: None })
+        Some(Thrown {
+            message: text.0,
+            stack: None,
+        })
     });
     if value.ctx().has_exception() {
         value.ctx().catch();
     }
-    description.unwrap_or_else(|| Thrown { message: "a value that cannot be shown".into(), stack: None })
+    description.unwrap_or_else(|| Thrown {
+        message: "a value that cannot be shown".into(),
+        stack: None,
+    })
 }
 
 /// A JavaScript string as Rust text; unpaired surrogates become U+FFFD.

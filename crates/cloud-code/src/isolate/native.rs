@@ -66,11 +66,20 @@ fn level_of(name: &str) -> Level {
 fn install_timers(native: &Object, state: &Rc<State>) -> Result<()> {
     let own = state.clone();
     let set = move |id: f64, delay_ms: f64, run: Opt<f64>| {
-        own.set_timer(Timer { id: id as u32, run: run.0.unwrap_or(0.0) as u32 }, delay_ms);
+        own.set_timer(
+            Timer {
+                id: id as u32,
+                run: run.0.unwrap_or(0.0) as u32,
+            },
+            delay_ms,
+        );
     };
     native.set("setTimer", Func::from(set))?;
     let own = state.clone();
-    native.set("clearTimer", Func::from(move |id: f64| own.clear_timer(id as u32)))?;
+    native.set(
+        "clearTimer",
+        Func::from(move |id: f64| own.clear_timer(id as u32)),
+    )?;
     native.set("now", Func::from(|| now_ns() as f64 / 1e6))
 }
 
@@ -81,16 +90,23 @@ fn install_bytes(native: &Object) -> Result<()> {
     native.set("timingSafeEqual", Func::from(timing_safe_equal))?;
     native.set("utf8Encode", Func::from(utf8_encode))?;
     native.set("utf8Decode", Func::from(utf8_decode))?;
-    native.set("base64Encode", Func::from(|data: Bytes| digest::base64_encode(&data.0)))?;
+    native.set(
+        "base64Encode",
+        Func::from(|data: Bytes| digest::base64_encode(&data.0)),
+    )?;
     native.set("base64Decode", Func::from(base64_decode))
 }
 
 fn random_bytes(ctx: Ctx<'_>, count: f64) -> Result<ArrayBuffer<'_>> {
     if !(0.0..=MAX_RANDOM_BYTES).contains(&count) {
-        return Err(Exception::throw_range(&ctx, "at most 65536 random bytes can be had at a time"));
+        return Err(Exception::throw_range(
+            &ctx,
+            "at most 65536 random bytes can be had at a time",
+        ));
     }
     let mut bytes = vec![0; count as usize];
-    random::fill(&mut bytes).map_err(|error| Exception::throw_internal(&ctx, &error.to_string()))?;
+    random::fill(&mut bytes)
+        .map_err(|error| Exception::throw_internal(&ctx, &error.to_string()))?;
     ArrayBuffer::new_copy(ctx, bytes)
 }
 
@@ -101,7 +117,12 @@ fn native_digest<'js>(ctx: Ctx<'js>, algorithm: String, data: Bytes) -> Result<A
     }
 }
 
-fn native_hmac<'js>(ctx: Ctx<'js>, algorithm: String, key: Bytes, data: Bytes) -> Result<ArrayBuffer<'js>> {
+fn native_hmac<'js>(
+    ctx: Ctx<'js>,
+    algorithm: String,
+    key: Bytes,
+    data: Bytes,
+) -> Result<ArrayBuffer<'js>> {
     match digest::hmac(&algorithm, &key.0, &data.0) {
         Some(mac) => ArrayBuffer::new_copy(ctx, mac),
         None => Err(unknown_algorithm(&ctx, &algorithm)),
@@ -109,7 +130,9 @@ fn native_hmac<'js>(ctx: Ctx<'js>, algorithm: String, key: Bytes, data: Bytes) -
 }
 
 fn unknown_algorithm(ctx: &Ctx, algorithm: &str) -> rquickjs::Error {
-    let message = format!("hash {algorithm} is not supported; there are md5, sha1, sha256, sha384 and sha512");
+    let message = format!(
+        "hash {algorithm} is not supported; there are md5, sha1, sha256, sha384 and sha512"
+    );
     Exception::throw_type(ctx, &message)
 }
 
@@ -125,7 +148,10 @@ fn utf8_encode<'js>(ctx: Ctx<'js>, string: JsString<'js>) -> Result<ArrayBuffer<
 fn utf8_decode(ctx: Ctx<'_>, data: Bytes, fatal: Opt<bool>) -> Result<String> {
     match String::from_utf8(data.0) {
         Ok(text) => Ok(text),
-        Err(_) if fatal.0 == Some(true) => Err(Exception::throw_type(&ctx, "The encoded data was not valid utf-8")),
+        Err(_) if fatal.0 == Some(true) => Err(Exception::throw_type(
+            &ctx,
+            "The encoded data was not valid utf-8",
+        )),
         Err(error) => Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()),
     }
 }
@@ -149,12 +175,16 @@ impl<'js> rquickjs::FromJs<'js> for Bytes {
         let view = value.into_object().ok_or_else(wrong)?;
         let buffer: ArrayBuffer = view.get("buffer").map_err(|_| wrong())?;
         let (offset, length): (f64, f64) = (view.get("byteOffset")?, view.get("byteLength")?);
-        copy(&buffer, offset as usize, length as usize).map(Bytes).ok_or_else(wrong)
+        copy(&buffer, offset as usize, length as usize)
+            .map(Bytes)
+            .ok_or_else(wrong)
     }
 }
 
 fn copy(buffer: &ArrayBuffer, offset: usize, length: usize) -> Option<Vec<u8>> {
     // SAFETY: no JavaScript runs while the slice is alive; it is copied at once.
     let bytes = unsafe { buffer.as_bytes() }?;
-    bytes.get(offset..offset.checked_add(length)?).map(<[u8]>::to_vec)
+    bytes
+        .get(offset..offset.checked_add(length)?)
+        .map(<[u8]>::to_vec)
 }

@@ -14,7 +14,9 @@ pub(crate) struct Random {
 
 impl Random {
     pub(crate) fn new() -> io::Result<Random> {
-        let random = Random { state: Cell::new((0, 1)) };
+        let random = Random {
+            state: Cell::new((0, 1)),
+        };
         random.reseed()?;
         Ok(random)
     }

@@ -29,7 +29,7 @@ const HEADROOM_BYTES: u64 = 256 * 1024 * 1024;
 pub(crate) const FORK_FLAGS: i32 = libc::CLONE_PARENT | libc::SIGCHLD;
 
 /// Confines the process that loads user code and forks isolates.
-pub(crate) fn confine_zygote(memory_limit_bytes: u64) -> io::Result<()> {
+pub fn confine_zygote(memory_limit_bytes: u64) -> io::Result<()> {
     drop_root()?;
     die_with_parent()?;
     nix::sys::prctl::set_dumpable(false)?;
@@ -40,7 +40,7 @@ pub(crate) fn confine_zygote(memory_limit_bytes: u64) -> io::Result<()> {
 }
 
 /// Confines a fork of the zygote further: it can read, write, wait, and manage its memory.
-pub(crate) fn confine_isolate() -> io::Result<()> {
+pub fn confine_isolate() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
     setrlimit(Resource::RLIMIT_NOFILE, 3, 3)?;
     apply(isolate_rules()?)
@@ -48,7 +48,9 @@ pub(crate) fn confine_isolate() -> io::Result<()> {
 
 /// Has the kernel kill this process when its parent ends; each fork must ask for itself.
 pub(crate) fn die_with_parent() -> io::Result<()> {
-    Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?)
+    Ok(nix::sys::prctl::set_pdeathsig(
+        nix::sys::signal::Signal::SIGKILL,
+    )?)
 }
 
 fn drop_root() -> io::Result<()> {
@@ -71,7 +73,11 @@ fn limit_resources(memory_limit_bytes: u64) -> io::Result<()> {
 
 fn mapped_bytes() -> io::Result<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = pages.split(' ').next().and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    let pages: u64 = pages
+        .split(' ')
+        .next()
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(0);
     let page_bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?.unwrap_or(4096);
     Ok(pages * page_bytes as u64)
 }
@@ -90,7 +96,10 @@ fn forbid_files_and_network() {
 type Rules = Vec<(i64, Vec<SeccompRule>)>;
 
 fn isolate_rules() -> io::Result<Rules> {
-    let mut rules: Rules = ISOLATE_CALLS.iter().map(|&call| (call, Vec::new())).collect();
+    let mut rules: Rules = ISOLATE_CALLS
+        .iter()
+        .map(|&call| (call, Vec::new()))
+        .collect();
     // Memory may be writable or executable, never made executable: there is no compiler in here.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         let not_executable = SeccompCondition::new(2, Dword, MaskedEq(libc::PROT_EXEC as u64), 0);
@@ -146,16 +155,30 @@ const ZYGOTE_CALLS: &[i64] = &[
     libc::SYS_seccomp,
 ];
 
-fn rule(conditions: Vec<Result<SeccompCondition, seccompiler::BackendError>>) -> io::Result<SeccompRule> {
-    let conditions = conditions.into_iter().collect::<Result<_, _>>().map_err(io::Error::other)?;
+fn rule(
+    conditions: Vec<Result<SeccompCondition, seccompiler::BackendError>>,
+) -> io::Result<SeccompRule> {
+    let conditions = conditions
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(io::Error::other)?;
     SeccompRule::new(conditions).map_err(io::Error::other)
 }
 
 /// Refusing with EPERM, not killing: C libraries probe for calls they can do without.
 fn apply(rules: Rules) -> io::Result<()> {
-    let architecture = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
+    let architecture = std::env::consts::ARCH
+        .try_into()
+        .map_err(io::Error::other)?;
     let refuse = SeccompAction::Errno(Errno::EPERM as u32);
-    let filter = SeccompFilter::new(rules.into_iter().collect(), refuse, SeccompAction::Allow, architecture);
-    let program: BpfProgram = filter.and_then(BpfProgram::try_from).map_err(io::Error::other)?;
+    let filter = SeccompFilter::new(
+        rules.into_iter().collect(),
+        refuse,
+        SeccompAction::Allow,
+        architecture,
+    );
+    let program: BpfProgram = filter
+        .and_then(BpfProgram::try_from)
+        .map_err(io::Error::other)?;
     seccompiler::apply_filter(&program).map_err(io::Error::other)
 }

@@ -30,8 +30,7 @@ const FLUSH_EVERY_NS: u64 = 1_000_000;
 const LEFTOVERS_NS: u64 = 20_000_000;
 
 /// The answer to a host call that no run may make.
-const REFUSED_CALL: &str =
-    r#"{"code":1,"message":"this call belongs to no open request: it was made while the code was loading or after its request ended","name":"Error"}"#;
+const REFUSED_CALL: &str = r#"{"code":1,"message":"this call belongs to no open request: it was made while the code was loading or after its request ended","name":"Error"}"#;
 
 /// The functions of `__runtime`, as they were before any user code ran.
 #[derive(Clone)]
@@ -55,7 +54,8 @@ impl<'js> Entries<'js> {
         let find = || {
             let runtime: Object = ctx.globals().get("__runtime")?;
             let scope: Option<Object> = runtime.get("scope")?;
-            let scope = scope.map(|scope| Ok::<_, rquickjs::Error>((scope, "current".into_atom(ctx)?)));
+            let scope =
+                scope.map(|scope| Ok::<_, rquickjs::Error>((scope, "current".into_atom(ctx)?)));
             Ok(Entries {
                 run: runtime.get("run")?,
                 answer: runtime.get("answer")?,
@@ -79,7 +79,10 @@ impl<'js> Entries<'js> {
                 let _ = scope.set(current.clone(), Null);
             }
             // Short jobs for ever would never reach the engine's own interrupt check.
-            if state.is_interrupted() || job.is_multiple_of(64) && state.must_stop() || !ctx.execute_pending_job() {
+            if state.is_interrupted()
+                || job.is_multiple_of(64) && state.must_stop()
+                || !ctx.execute_pending_job()
+            {
                 return;
             }
         }
@@ -89,7 +92,11 @@ impl<'js> Entries<'js> {
     pub(crate) fn answer_refused(&self, ctx: &Ctx<'js>, state: &State) -> bool {
         let refused = state.take_refused();
         for call in &refused {
-            if self.answer.call::<_, ()>((*call, false, REFUSED_CALL)).is_err() {
+            if self
+                .answer
+                .call::<_, ()>((*call, false, REFUSED_CALL))
+                .is_err()
+            {
                 engine::caught(ctx);
             }
             self.run_jobs(ctx, state);
@@ -119,7 +126,14 @@ pub(crate) fn serve(
 ) -> io::Result<()> {
     context.with(|ctx| {
         let entries = entries.restore(&ctx).map_err(io::Error::other)?;
-        Isolate { ctx, entries, state, board, after_gc_bytes: Cell::new(0) }.serve(socket)
+        Isolate {
+            ctx,
+            entries,
+            state,
+            board,
+            after_gc_bytes: Cell::new(0),
+        }
+        .serve(socket)
     })
 }
 
@@ -161,7 +175,13 @@ impl Isolate<'_, '_> {
 
     fn handle(&self, frame: ToIsolate) {
         match frame {
-            ToIsolate::Run { run, slot, soft_deadline_ns, handler, request } => {
+            ToIsolate::Run {
+                run,
+                slot,
+                soft_deadline_ns,
+                handler,
+                request,
+            } => {
                 if !self.board.claim(slot, run) {
                     return; // The server gave it to another isolate.
                 }
@@ -170,14 +190,28 @@ impl Isolate<'_, '_> {
                     let stack = thrown.stack.as_deref();
                     self.state.done(run, &threw(141, &thrown.message, stack));
                 };
-                self.burst(run, || self.entries.run.call((run, handler, request)), entered);
+                self.burst(
+                    run,
+                    || self.entries.run.call((run, handler, request)),
+                    entered,
+                );
             }
             ToIsolate::Answer { call, ok, json } => {
-                let Some(run) = self.state.answered(call) else { return };
-                self.burst(run, || self.entries.answer.call((call, ok, json)), |thrown| self.log_uncaught(run, thrown));
+                let Some(run) = self.state.answered(call) else {
+                    return;
+                };
+                self.burst(
+                    run,
+                    || self.entries.answer.call((call, ok, json)),
+                    |thrown| self.log_uncaught(run, thrown),
+                );
             }
             ToIsolate::Cancel { run } => {
-                self.burst(run, || self.entries.cancel.call((run,)), |thrown| self.log_uncaught(run, thrown));
+                self.burst(
+                    run,
+                    || self.entries.cancel.call((run,)),
+                    |thrown| self.log_uncaught(run, thrown),
+                );
                 self.state.cancel(run);
             }
         }
@@ -187,12 +221,19 @@ impl Isolate<'_, '_> {
         let now = now_ns();
         while let Some(timer) = self.state.take_due_timer(now) {
             let fire = || self.entries.fire_timer.call((timer.id,));
-            self.burst(timer.run, fire, |thrown| self.log_uncaught(timer.run, thrown));
+            self.burst(timer.run, fire, |thrown| {
+                self.log_uncaught(timer.run, thrown)
+            });
         }
     }
 
     /// Enters JavaScript once on behalf of `run`, and runs all that follows from it.
-    fn burst(&self, run: u32, enter: impl FnOnce() -> rquickjs::Result<()>, escaped: impl FnOnce(&Thrown)) {
+    fn burst(
+        &self,
+        run: u32,
+        enter: impl FnOnce() -> rquickjs::Result<()>,
+        escaped: impl FnOnce(&Thrown),
+    ) {
         let now = self.state.begin_burst(run, None);
         self.board.begin_burst(run, now);
         if enter().is_err() {
@@ -252,13 +293,19 @@ impl Isolate<'_, '_> {
 }
 
 fn uncaught(thrown: &Thrown) -> String {
-    format!("uncaught {}\n{}", thrown.message, thrown.stack.as_deref().unwrap_or_default())
+    format!(
+        "uncaught {}\n{}",
+        thrown.message,
+        thrown.stack.as_deref().unwrap_or_default()
+    )
 }
 
 /// Logs the promises that were rejected in this burst and that nobody handled.
 pub(crate) fn log_rejections(ctx: &Ctx, state: &State) {
     for reason in state.take_rejections() {
-        let Ok(reason) = reason.restore(ctx) else { continue };
+        let Ok(reason) = reason.restore(ctx) else {
+            continue;
+        };
         let thrown = engine::thrown(&reason);
         let stack = thrown.stack.unwrap_or_default();
         let text = format!("unhandled promise rejection: {}\n{stack}", thrown.message);

@@ -43,11 +43,19 @@ pub(crate) fn write_all(socket: RawFd, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Reads what is there, and takes the descriptors that came with it.
-pub(crate) fn read_with_descriptors(socket: RawFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+pub(crate) fn read_with_descriptors(
+    socket: RawFd,
+    buffer: &mut [u8],
+) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut control = nix::cmsg_space!([RawFd; 2]);
     let mut parts = [IoSliceMut::new(buffer)];
     let message = loop {
-        match recvmsg::<()>(socket, &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
+        match recvmsg::<()>(
+            socket,
+            &mut parts,
+            Some(&mut control),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        ) {
             Err(Errno::EINTR) => continue,
             result => break result?,
         }
@@ -56,7 +64,11 @@ pub(crate) fn read_with_descriptors(socket: RawFd, buffer: &mut [u8]) -> io::Res
     for part in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(received) = part {
             // SAFETY: the kernel just put these descriptors into this process and nothing else knows them.
-            descriptors.extend(received.into_iter().map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }));
+            descriptors.extend(
+                received
+                    .into_iter()
+                    .map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }),
+            );
         }
     }
     Ok((message.bytes, descriptors))

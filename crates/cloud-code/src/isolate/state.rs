@@ -115,7 +115,10 @@ impl State {
     pub(crate) fn begin_burst(&self, run: u32, limit_ns: Option<u64>) -> u64 {
         let runs = self.runs.borrow();
         let open = runs.get(&run);
-        let (deadline, quickness) = (open.map(|open| open.soft_deadline_ns), open.map(|open| open.quickness.get()));
+        let (deadline, quickness) = (
+            open.map(|open| open.soft_deadline_ns),
+            open.map(|open| open.quickness.get()),
+        );
         drop(runs);
         // What others have finished must not wait for the end of a burst that may be long.
         if quickness.unwrap_or(0) < QUICK_AFTER {
@@ -124,16 +127,23 @@ impl State {
         let now = now_ns();
         self.burst_run.set(run);
         self.burst_started_ns.set(now);
-        self.burst_limit_ns.set(limit_ns.or(deadline).unwrap_or(now + MODULE_BURST_NS));
+        self.burst_limit_ns
+            .set(limit_ns.or(deadline).unwrap_or(now + MODULE_BURST_NS));
         now
     }
 
     /// Remembers how long this handler's burst took.
     pub(crate) fn end_burst(&self) {
         let runs = self.runs.borrow();
-        let Some(open) = runs.get(&self.burst_run.get()) else { return };
+        let Some(open) = runs.get(&self.burst_run.get()) else {
+            return;
+        };
         let short = now_ns() - self.burst_started_ns.get() < SHORT_BURST_NS;
-        open.quickness.set(if short { open.quickness.get().saturating_add(1) } else { 0 });
+        open.quickness.set(if short {
+            open.quickness.get().saturating_add(1)
+        } else {
+            0
+        });
     }
 
     pub(crate) fn burst_run(&self) -> u32 {
@@ -172,21 +182,40 @@ impl State {
             Some(quickness) => quickness.clone(),
             None => known.entry(handler.to_owned()).or_default().clone(),
         };
-        self.runs.borrow_mut().insert(run, OpenRun { soft_deadline_ns, quickness, ..OpenRun::default() });
+        self.runs.borrow_mut().insert(
+            run,
+            OpenRun {
+                soft_deadline_ns,
+                quickness,
+                ..OpenRun::default()
+            },
+        );
     }
 
     /// The handler's outcome; only the first counts, and only of an open run.
     pub(crate) fn done(&self, run: u32, outcome: &str) {
         let mut runs = self.runs.borrow_mut();
-        let Some(open) = runs.get_mut(&run).filter(|open| !open.done) else { return };
+        let Some(open) = runs.get_mut(&run).filter(|open| !open.done) else {
+            return;
+        };
         open.done = true;
         drop(runs);
         self.touched.borrow_mut().push(run);
         if outcome.len() <= self.max_output_bytes {
             return self.put(|out| FromIsolate::Done { run, json: outcome }.put(out));
         }
-        let message = format!("The result is too large: {} bytes of at most {}.", outcome.len(), self.max_output_bytes);
-        self.put(|out| FromIsolate::Done { run, json: &threw(1, &message, None) }.put(out));
+        let message = format!(
+            "The result is too large: {} bytes of at most {}.",
+            outcome.len(),
+            self.max_output_bytes
+        );
+        self.put(|out| {
+            FromIsolate::Done {
+                run,
+                json: &threw(1, &message, None),
+            }
+            .put(out)
+        });
     }
 
     /// Ends every run whose outcome is known and that has no call and no timer left.
@@ -194,7 +223,10 @@ impl State {
         let touched = self.touched.take();
         for run in touched {
             let mut runs = self.runs.borrow_mut();
-            if runs.get(&run).is_some_and(|open| open.done && open.open == 0) {
+            if runs
+                .get(&run)
+                .is_some_and(|open| open.done && open.open == 0)
+            {
                 runs.remove(&run);
                 drop(runs);
                 self.put(|out| FromIsolate::End { run }.put(out));
@@ -204,7 +236,10 @@ impl State {
 
     /// True when nothing is left that could give this run an outcome.
     pub(crate) fn is_stranded(&self, run: u32) -> bool {
-        self.runs.borrow().get(&run).is_some_and(|open| !open.done && open.open == 0)
+        self.runs
+            .borrow()
+            .get(&run)
+            .is_some_and(|open| !open.done && open.open == 0)
     }
 
     /// Drops a run that this process stopped, and says why.
@@ -232,7 +267,11 @@ impl State {
     /// Sends a host call, or marks it to be refused.
     pub(crate) fn call(&self, run: u32, call: u32, json: &str) -> Result<(), String> {
         if json.len() > self.max_output_bytes {
-            return Err(format!("the call is too large: {} bytes of at most {}", json.len(), self.max_output_bytes));
+            return Err(format!(
+                "the call is too large: {} bytes of at most {}",
+                json.len(),
+                self.max_output_bytes
+            ));
         }
         if !self.open_one(run) {
             self.refused.borrow_mut().push(call);
@@ -261,12 +300,16 @@ impl State {
             return;
         }
         let replaced = self.timers.borrow_mut().set(timer, delay_ms, now_ns());
-        replaced.into_iter().for_each(|timer| self.close_one(timer.run));
+        replaced
+            .into_iter()
+            .for_each(|timer| self.close_one(timer.run));
     }
 
     pub(crate) fn clear_timer(&self, id: u32) {
         let cleared = self.timers.borrow_mut().clear(id);
-        cleared.into_iter().for_each(|timer| self.close_one(timer.run));
+        cleared
+            .into_iter()
+            .for_each(|timer| self.close_one(timer.run));
     }
 
     pub(crate) fn take_due_timer(&self, now_ns: u64) -> Option<Timer> {
@@ -280,7 +323,11 @@ impl State {
     }
 
     fn open_one(&self, run: u32) -> bool {
-        self.runs.borrow_mut().get_mut(&run).map(|open| open.open += 1).is_some()
+        self.runs
+            .borrow_mut()
+            .get_mut(&run)
+            .map(|open| open.open += 1)
+            .is_some()
     }
 
     fn close_one(&self, run: u32) {
@@ -293,7 +340,13 @@ impl State {
     // Unhandled rejections.
 
     /// The engine's rejection tracker: called when a promise is rejected unhandled, and again if it is handled later.
-    pub(crate) fn track_rejection<'js>(&self, ctx: &Ctx<'js>, promise: Value<'js>, reason: Value<'js>, handled: bool) {
+    pub(crate) fn track_rejection<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        promise: Value<'js>,
+        reason: Value<'js>,
+        handled: bool,
+    ) {
         let promise = Persistent::save(ctx, promise);
         let mut rejections = self.rejections.borrow_mut();
         if handled {
@@ -304,7 +357,11 @@ impl State {
     }
 
     pub(crate) fn take_rejections(&self) -> Vec<Kept> {
-        self.rejections.take().into_iter().map(|(_, reason)| reason).collect()
+        self.rejections
+            .take()
+            .into_iter()
+            .map(|(_, reason)| reason)
+            .collect()
     }
 
     // Output.
@@ -318,7 +375,11 @@ impl State {
         }
         self.put_log(run, level, text);
         if before + text.len() > MAX_LOG_BYTES_PER_RUN {
-            self.put_log(run, Level::Warn, "more than 1 MiB of output: the rest of this run's output is dropped");
+            self.put_log(
+                run,
+                Level::Warn,
+                "more than 1 MiB of output: the rest of this run's output is dropped",
+            );
         }
     }
 
@@ -328,7 +389,9 @@ impl State {
                 open.log_bytes += bytes;
                 open.log_bytes - bytes
             }
-            None => self.module_log_bytes.replace(self.module_log_bytes.get() + bytes),
+            None => self
+                .module_log_bytes
+                .replace(self.module_log_bytes.get() + bytes),
         }
     }
 

@@ -46,7 +46,10 @@ impl Timers {
 
     /// Takes the next timer that is due.
     pub(crate) fn take_due(&mut self, now_ns: u64) -> Option<Timer> {
-        let entry = self.by_due.first_entry().filter(|entry| entry.key().0 <= now_ns)?;
+        let entry = self
+            .by_due
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now_ns)?;
         let timer = entry.remove();
         self.by_id.remove(&timer.id);
         Some(timer)
@@ -69,7 +72,9 @@ mod tests {
             timers.set(Timer { id, run: id % 2 }, delay, 1000);
         }
         assert_eq!(timers.next_due_ns(), Some(1000), "not a number is no delay");
-        let mut due = |now| std::iter::from_fn(|| timers.take_due(now).map(|timer| timer.id)).collect::<Vec<_>>();
+        let mut due = |now| {
+            std::iter::from_fn(|| timers.take_due(now).map(|timer| timer.id)).collect::<Vec<_>>()
+        };
         assert_eq!(due(1000), [4]);
         assert_eq!(due(1_001_000), [2, 3]);
         assert_eq!(due(u64::MAX), [1, 5]);
@@ -79,7 +84,10 @@ mod tests {
     fn a_timer_can_be_cleared_replaced_and_dropped_with_its_run() {
         let mut timers = Timers::default();
         assert_eq!(timers.set(Timer { id: 1, run: 7 }, 1.0, 0), None);
-        assert_eq!(timers.set(Timer { id: 1, run: 7 }, 2.0, 0), Some(Timer { id: 1, run: 7 }));
+        assert_eq!(
+            timers.set(Timer { id: 1, run: 7 }, 2.0, 0),
+            Some(Timer { id: 1, run: 7 })
+        );
         assert_eq!(timers.take_due(1_500_000), None);
         assert_eq!(timers.clear(1), Some(Timer { id: 1, run: 7 }));
         assert_eq!(timers.clear(1), None);

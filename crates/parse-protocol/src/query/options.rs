@@ -27,6 +27,7 @@ pub(super) fn query(params: &Object) -> Result<Query, ParseError> {
         limit: Some(whole_number(params, "limit")?.unwrap_or(DEFAULT_LIMIT)),
         skip: whole_number(params, "skip")?.unwrap_or(0),
         count: flag(params, "count"),
+        redirect_class_name_for_key: text(params, "redirectClassNameForKey"),
         read: read_options(params),
     })
 }
@@ -45,9 +46,9 @@ pub(super) fn read_options_of_get(params: &Object) -> Result<ReadOptions, ParseE
 fn check_parameter(key: &str) -> Result<(), ParseError> {
     match key {
         "where" | "order" | "limit" | "skip" | "count" | "keys" | "excludeKeys" | "include"
-        | "includeAll" => Ok(()),
+        | "includeAll" | "redirectClassNameForKey" => Ok(()),
         _ if IGNORED.contains(&key) => Ok(()),
-        "redirectClassNameForKey" | "explain" => Err(ParseError::invalid_query(format!(
+        "explain" => Err(ParseError::invalid_query(format!(
             "{key} is not supported yet."
         ))),
         _ => Err(ParseError::invalid_query(format!(
@@ -203,6 +204,11 @@ fn whole_number(params: &Object, key: &str) -> Result<Option<u64>, ParseError> {
     number
         .map(|number| Some(number as u64))
         .ok_or_else(|| ParseError::invalid_query(format!("Invalid {key}")))
+}
+
+fn text(params: &Object, key: &str) -> Option<String> {
+    let text = params.get(key)?.as_str()?;
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// True for what JavaScript takes for true, but not for `"0"` and `"false"` of a query string.

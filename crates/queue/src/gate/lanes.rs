@@ -7,7 +7,7 @@ use super::key::{Key, KeyQueue, Phase};
 use super::{Gate, Slot};
 use crate::delivery::{EntryId, Lane};
 
-/// A lane that is read from, or that something still runs of.
+/// A lane that is leased, or that something still runs of.
 #[derive(Debug)]
 pub(super) struct LaneState {
     pub(super) lease: Lane,
@@ -32,6 +32,13 @@ impl Gate {
         self.leased = leased.iter().map(|lane| (lane.index, *lane)).collect();
         self.leased_until = Some(until);
         self.drop_unleased();
+        for lane in leased {
+            let state = self
+                .lanes
+                .entry(lane.index)
+                .or_insert_with(|| LaneState::new(*lane));
+            state.lease = *lane;
+        }
     }
 
     /// Takes note that nothing is leased any more.
@@ -62,11 +69,7 @@ impl Gate {
         }
         self.deactivate(lease.index);
         self.last_epoch += 1;
-        let state = self
-            .lanes
-            .entry(lease.index)
-            .or_insert_with(|| LaneState::new(lease));
-        state.lease = lease;
+        let state = self.lanes.get_mut(&lease.index)?;
         state.is_active = true;
         state.has_orphan = false;
         state.epoch = self.last_epoch;

@@ -83,10 +83,16 @@ impl Gate {
         });
     }
 
-    /// Takes in what was asked for, one answer per id. An entry that is gone has been acknowledged,
-    /// or was lost by Redis and will be queued again: the key goes on without it.
+    /// Whether the answer to a fetch is still waited for.
+    pub(crate) fn awaits(&self, fetch: &Fetch) -> bool {
+        self.is_active(fetch.slot.lane, fetch.epoch)
+    }
+
+    /// Takes in what was asked for, one answer per id. The key goes on without an entry that is not
+    /// there, because it has been acknowledged; so the answers must be from a time when the
+    /// generation still held. After a flush nothing is there, and later entries would overtake.
     pub(crate) fn fetched(&mut self, fetch: &Fetch, answers: Vec<Option<Delivery>>) {
-        if !self.is_active(fetch.slot.lane, fetch.epoch) {
+        if !self.awaits(fetch) {
             return;
         }
         let Some(queue) = self.queue(&fetch.slot) else {

@@ -267,6 +267,28 @@ fn a_lost_lane_is_forgotten_except_for_what_runs() {
 }
 
 #[test]
+fn a_lane_that_was_leased_but_never_read_is_given_back_all_the_same() {
+    let mut gate = Gate::new(MAX_BUFFERED);
+    let until = Instant::now() + SECOND;
+    gate.grant(&[lane(1)], until);
+    assert_eq!(gate.take_rested(), []);
+    gate.grant(&[lane(2)], until);
+    assert_eq!(gate.take_rested(), []);
+    gate.grant(&[], until);
+    assert_eq!(gate.take_rested(), [lane(2)]);
+}
+
+#[test]
+fn a_lane_with_a_dropped_handler_is_not_given_back() {
+    let mut bench = Bench::new();
+    bench.offer(1, "a");
+    let taken = bench.take().unwrap();
+    bench.gate.orphan(&taken.slot, SECOND, bench.now);
+    bench.gate.lose_leases();
+    assert_eq!(bench.gate.take_rested(), []);
+}
+
+#[test]
 fn a_lane_that_comes_back_keeps_its_running_key_gated() {
     for verdict in [Verdict::Done, LATER] {
         let mut bench = Bench::new();

@@ -21,6 +21,17 @@ struct Change<'a> {
     inside: BTreeMap<&'a str, Change<'a>>,
 }
 
+impl Change<'_> {
+    fn only_clears(&self) -> bool {
+        let clears = match self.op {
+            None | Some(FieldOp::Delete) => true,
+            Some(FieldOp::Set(value)) => value.is_null(),
+            Some(_) => false,
+        };
+        clears && self.inside.values().all(Change::only_clears)
+    }
+}
+
 /// `column = expression` for every column that the operations change. Relations change none.
 ///
 /// # Errors
@@ -39,7 +50,13 @@ pub(super) fn assignments<'a>(
     }
     let mut assignments = Vec::with_capacity(columns.inside.len());
     for (name, change) in &columns.inside {
-        let field = class.fields.get(*name).ok_or(Error::StaleSchema)?;
+        let Some(field) = class.fields.get(*name) else {
+            // What nobody has ever set has no column, and is clear already.
+            if change.only_clears() {
+                continue;
+            }
+            return Err(Error::StaleSchema);
+        };
         if ColumnType::of(field).is_some() {
             assignments.push((
                 (*name).to_owned(),

@@ -209,3 +209,11 @@ fn what_does_not_fit_the_field_is_refused() {
     assert_eq!(code(json!({"n.a": 1})), Some(ErrorCode::INCORRECT_TYPE));
     assert_eq!(code(json!({"nope": 1})), None);
 }
+
+#[test]
+fn clearing_a_field_that_the_class_does_not_have_does_nothing() {
+    let unset = json!({"nope": {"__op": "Delete"}, "never": null, "no.where": {"__op": "Delete"}});
+    let (statement, _) = update(unset).unwrap();
+    let (nothing, _) = update(json!({})).unwrap();
+    assert_eq!(statement.text, nothing.text);
+}

@@ -42,6 +42,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("function_timeout_ms", Some("60000"), "time limit of a cloud function"),
     setting("trigger_timeout_ms", Some("10000"), "time limit of a trigger"),
     setting("job_timeout_ms", Some("900000"), "time limit of a job"),
+    setting("drain_timeout_ms", Some("30000"), "how long what runs may go on after a shutdown was asked for"),
     setting("wait", Some("true"), "answer a save when its after-triggers have run"),
     setting("wait_timeout_ms", Some("2000"), "how long a save waits for them at most"),
     setting("max_body_bytes", Some("20971520"), "larger request bodies are refused"),

@@ -28,7 +28,8 @@ async function send({ url, method = 'GET', headers = {}, body, params, followRed
 
 function withParams(url, params) {
   if (!params) return url;
-  const query = typeof params === 'string' ? params.replace(/^\?/, '') : new URLSearchParams(params).toString();
+  const query =
+    typeof params === 'string' ? params.replace(/^\?/, '') : new URLSearchParams(params).toString();
   return url + (url.includes('?') ? '&' : '?') + query;
 }
 
@@ -62,7 +63,11 @@ function cookiesOf(lines) {
   for (const line of lines) {
     const [pair] = line.split(';');
     const at = pair.indexOf('=');
-    if (at > 0) cookies[pair.slice(0, at).trim()] = { name: pair.slice(0, at).trim(), value: pair.slice(at + 1).trim() };
+    if (at > 0)
+      cookies[pair.slice(0, at).trim()] = {
+        name: pair.slice(0, at).trim(),
+        value: pair.slice(at + 1).trim(),
+      };
   }
   return cookies;
 }

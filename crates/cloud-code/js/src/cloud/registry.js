@@ -18,15 +18,17 @@ export function warn(text) {
 
 export function register(store, name, handler, options) {
   if (typeof handler !== 'function') throw new TypeError(`The handler of ${name} must be a function.`);
-  if (store.has(name)) warn(`Warning: duplicate definition of ${name}; the last one is used.`);
+  if (store.has(name)) warn(`${name} is defined more than once; the last definition is used.`);
   store.set(name, { handler, options });
 }
 
 export function registerTrigger(kind, className, handler, options) {
   if (!triggers.has(kind)) triggers.set(kind, new Map());
   const classes = triggers.get(kind);
-  if (typeof handler !== 'function') throw new TypeError(`The ${kind} handler of ${className} must be a function.`);
-  if (classes.has(className)) warn(`Warning: duplicate ${kind} of ${className}; the last one is used.`);
+  if (typeof handler !== 'function')
+    throw new TypeError(`The ${kind} handler of ${className} must be a function.`);
+  if (classes.has(className))
+    warn(`${kind} of ${className} is defined more than once; the last definition is used.`);
   classes.set(className, { handler, options });
 }
 

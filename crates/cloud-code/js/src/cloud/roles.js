@@ -19,5 +19,7 @@ export async function rolesOf(user, data) {
 
 function rolesAbove(roles) {
   const queries = roles.map((role) => new Parse.Query(Parse.Role).equalTo('roles', role));
-  return Parse.Query.or(...queries).limit(1000).find(MASTER);
+  return Parse.Query.or(...queries)
+    .limit(1000)
+    .find(MASTER);
 }

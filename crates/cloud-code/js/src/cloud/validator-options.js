@@ -29,7 +29,8 @@ const USER_KEY_TYPES = { error: FIELD_TYPES.error, options: FIELD_TYPES.options 
 /** @throws {Error} naming the key that no validator has, or whose value is of the wrong type */
 export function checkOptions(options) {
   if (options === undefined || options === null || typeof options === 'function') return;
-  if (typeof options !== 'object') throw new Error('A Cloud Function validator must be a function or an object.');
+  if (typeof options !== 'object')
+    throw new Error('A Cloud Function validator must be a function or an object.');
   checkTypes(options, TYPES);
   for (const rule of rulesOf(options.fields)) checkTypes(rule, FIELD_TYPES);
   for (const rule of rulesOf(options.requireUserKeys)) checkTypes(rule, USER_KEY_TYPES);
@@ -42,7 +43,8 @@ function rulesOf(rules) {
 
 function checkTypes(values, types) {
   for (const [key, value] of Object.entries(values)) {
-    if (!(key in types)) throw new Error(`${key} is not a supported parameter for Cloud Function validations.`);
+    if (!(key in types))
+      throw new Error(`${key} is not a supported parameter for Cloud Function validations.`);
     const expected = types[key];
     const actual = Array.isArray(value) ? 'array' : typeof value;
     if (expected && !expected.includes(actual)) {

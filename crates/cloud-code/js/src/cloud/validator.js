@@ -37,7 +37,11 @@ function newUserOf({ object }) {
   return object?.className === '_User' && !object.existed() ? object : undefined;
 }
 
-function checkCaller({ requireUser, requireAnyUserRoles, requireAllUserRoles, requireMaster }, request, user) {
+function checkCaller(
+  { requireUser, requireAnyUserRoles, requireAllUserRoles, requireMaster },
+  request,
+  user,
+) {
   if ((requireUser || requireAnyUserRoles || requireAllUserRoles) && !user) {
     throw 'Validation failed. Please login to continue.';
   }
@@ -48,7 +52,7 @@ function checkCaller({ requireUser, requireAnyUserRoles, requireAllUserRoles, re
 
 async function checkFields(fields, request) {
   if (!fields) return;
-  const values = request.object ? request.object.toJSON() : request.params ?? {};
+  const values = request.object ? request.object.toJSON() : (request.params ?? {});
   if (Array.isArray(fields)) {
     for (const key of fields) checkPresent(values, key);
     return;

@@ -51,7 +51,9 @@ Buffer.prototype.toString = function (encoding, start = 0, end = this.length) {
 };
 
 Buffer.prototype.write = function (text, ...args) {
-  return args.at(-1) === 'base64url' ? write.call(this, text, ...args.slice(0, -1), 'base64') : write.call(this, text, ...args);
+  return args.at(-1) === 'base64url'
+    ? write.call(this, text, ...args.slice(0, -1), 'base64')
+    : write.call(this, text, ...args);
 };
 
 const constants = { MAX_LENGTH: kMaxLength, MAX_STRING_LENGTH: 2 ** 29 - 24 };
@@ -70,7 +72,29 @@ function isAscii(bytes) {
   return isBytes(bytes) && viewOf(bytes).every((byte) => byte < 0x80);
 }
 
-export { Buffer, SlowBuffer, INSPECT_MAX_BYTES, kMaxLength, constants, Blob, File, atob, btoa, isUtf8, isAscii };
+export {
+  Buffer,
+  SlowBuffer,
+  INSPECT_MAX_BYTES,
+  kMaxLength,
+  constants,
+  Blob,
+  File,
+  atob,
+  btoa,
+  isUtf8,
+  isAscii,
+};
 export default {
-  Buffer, SlowBuffer, INSPECT_MAX_BYTES, kMaxLength, constants, Blob, File, atob, btoa, isUtf8, isAscii,
+  Buffer,
+  SlowBuffer,
+  INSPECT_MAX_BYTES,
+  kMaxLength,
+  constants,
+  Blob,
+  File,
+  atob,
+  btoa,
+  isUtf8,
+  isAscii,
 };

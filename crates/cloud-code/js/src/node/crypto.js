@@ -19,7 +19,9 @@ export function bytesOf(data, encoding) {
   if (typeof data === 'string') return encoding ? globalThis.Buffer.from(data, encoding) : encodeUtf8(data);
   if (data instanceof KeyObject) return data.export();
   if (isBytes(data)) return viewOf(data);
-  throw new TypeError('The "data" argument must be of type string or an instance of Buffer, TypedArray, or DataView.');
+  throw new TypeError(
+    'The "data" argument must be of type string or an instance of Buffer, TypedArray, or DataView.',
+  );
 }
 
 /** Hash and Hmac: data is kept, and digested whole at the end. */
@@ -84,7 +86,8 @@ function randomInt(...args) {
   const callback = typeof args.at(-1) === 'function' ? args.pop() : null;
   const [min, max] = args.length > 1 ? args : [0, args[0]];
   const range = max - min;
-  if (!(range > 0 && range <= MAX_RANDOM_RANGE)) throw new RangeError('The range of randomInt is out of bounds.');
+  if (!(range > 0 && range <= MAX_RANDOM_RANGE))
+    throw new RangeError('The range of randomInt is out of bounds.');
   const value = min + below(range);
   if (!callback) return value;
   queueMicrotask(() => callback(null, value));

@@ -23,7 +23,6 @@ function isObject(value) {
 }
 
 function looselyEqual(a, b) {
-  // eslint-disable-next-line eqeqeq
   return a == b || (Number.isNaN(a) && Number.isNaN(b));
 }
 
@@ -34,7 +33,8 @@ function sameKind(a, b, strict, seen) {
   if (a instanceof Map) return b instanceof Map && sameEntries([...a], [...b], strict, seen);
   if (a instanceof Set) return b instanceof Set && sameEntries(pairs(a), pairs(b), strict, seen);
   if (ArrayBuffer.isView(a)) return ArrayBuffer.isView(b) && a.byteLength === b.byteLength;
-  if (a instanceof Number || a instanceof String || a instanceof Boolean) return Object.is(a.valueOf(), b.valueOf());
+  if (a instanceof Number || a instanceof String || a instanceof Boolean)
+    return Object.is(a.valueOf(), b.valueOf());
   return true;
 }
 
@@ -46,7 +46,9 @@ function sameEntries(left, right, strict, seen) {
   if (left.length !== right.length) return false;
   const rest = [...right];
   return left.every(([key, value]) => {
-    const at = rest.findIndex(([k, v]) => equal(key, k, strict, new Map(seen)) && equal(value, v, strict, new Map(seen)));
+    const at = rest.findIndex(
+      ([k, v]) => equal(key, k, strict, new Map(seen)) && equal(value, v, strict, new Map(seen)),
+    );
     if (at !== -1) rest.splice(at, 1);
     return at !== -1;
   });
@@ -59,6 +61,10 @@ function sameProperties(a, b, strict, seen) {
 }
 
 function ownKeys(value, strict) {
-  const symbols = strict ? Object.getOwnPropertySymbols(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key)) : [];
+  const symbols = strict
+    ? Object.getOwnPropertySymbols(value).filter((key) =>
+        Object.prototype.propertyIsEnumerable.call(value, key),
+      )
+    : [];
   return [...Object.keys(value), ...symbols];
 }

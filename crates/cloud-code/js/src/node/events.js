@@ -46,7 +46,12 @@ async function* on(emitter, type, { signal } = {}) {
 }
 
 Object.assign(EventEmitter, {
-  EventEmitter, errorMonitor, captureRejectionSymbol, getEventListeners, setMaxListeners, on,
+  EventEmitter,
+  errorMonitor,
+  captureRejectionSymbol,
+  getEventListeners,
+  setMaxListeners,
+  on,
 });
 
 export { EventEmitter, once, on, errorMonitor, captureRejectionSymbol, getEventListeners, setMaxListeners };

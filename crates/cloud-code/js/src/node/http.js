@@ -2,6 +2,7 @@
 
 import { fetch } from '../web/fetch.js';
 import { concat } from '../web/bytes.js';
+import { Headers } from '../web/headers.js';
 import { AbortController } from '../web/abort.js';
 import { URL } from '../web/url.js';
 import stream from './stream.js';
@@ -9,12 +10,35 @@ import { unavailable } from './unavailable.js';
 import url from './url.js';
 
 const STATUS_CODES = {
-  200: 'OK', 201: 'Created', 202: 'Accepted', 204: 'No Content', 206: 'Partial Content', 301: 'Moved Permanently',
-  302: 'Found', 303: 'See Other', 304: 'Not Modified', 307: 'Temporary Redirect', 308: 'Permanent Redirect',
-  400: 'Bad Request', 401: 'Unauthorized', 402: 'Payment Required', 403: 'Forbidden', 404: 'Not Found',
-  405: 'Method Not Allowed', 408: 'Request Timeout', 409: 'Conflict', 410: 'Gone', 413: 'Payload Too Large',
-  415: 'Unsupported Media Type', 422: 'Unprocessable Entity', 429: 'Too Many Requests', 500: 'Internal Server Error',
-  501: 'Not Implemented', 502: 'Bad Gateway', 503: 'Service Unavailable', 504: 'Gateway Timeout',
+  200: 'OK',
+  201: 'Created',
+  202: 'Accepted',
+  204: 'No Content',
+  206: 'Partial Content',
+  301: 'Moved Permanently',
+  302: 'Found',
+  303: 'See Other',
+  304: 'Not Modified',
+  307: 'Temporary Redirect',
+  308: 'Permanent Redirect',
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  402: 'Payment Required',
+  403: 'Forbidden',
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  408: 'Request Timeout',
+  409: 'Conflict',
+  410: 'Gone',
+  413: 'Payload Too Large',
+  415: 'Unsupported Media Type',
+  422: 'Unprocessable Entity',
+  429: 'Too Many Requests',
+  500: 'Internal Server Error',
+  501: 'Not Implemented',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+  504: 'Gateway Timeout',
 };
 const METHODS = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT'];
 
@@ -64,7 +88,8 @@ class ClientRequest extends stream.Writable {
     this.path = options.path ?? '/';
     this.url = urlOf(this.protocol, this.host, options.port, this.path);
     for (const [name, value] of Object.entries(options.headers ?? {})) this.setHeader(name, value);
-    if (options.auth) this.setHeader('authorization', `Basic ${globalThis.Buffer.from(options.auth).toString('base64')}`);
+    if (options.auth)
+      this.setHeader('authorization', `Basic ${globalThis.Buffer.from(options.auth).toString('base64')}`);
     options.signal?.addEventListener('abort', () => this.destroy(options.signal.reason));
     if (callback) this.once('response', callback);
   }
@@ -126,7 +151,9 @@ class ClientRequest extends stream.Writable {
 
   async #send() {
     const hasBody = this.#chunks.length > 0 && this.method !== 'GET' && this.method !== 'HEAD';
-    const headers = [...this.#headers].filter(([name]) => !['host', 'connection', 'content-length'].includes(name));
+    const headers = [...this.#headers].filter(
+      ([name]) => !['host', 'connection', 'content-length'].includes(name),
+    );
     const response = await fetch(this.url, {
       method: this.method,
       headers,
@@ -161,16 +188,23 @@ function moduleFor(protocol) {
   function get(...args) {
     return request(...args).end();
   }
-  return unavailable(name, 'Handlers have no sockets: there is the client, request() and get(), and fetch().', {
-    Agent,
-    ClientRequest,
-    IncomingMessage,
-    METHODS,
-    STATUS_CODES,
-    globalAgent: new Agent(),
-    request,
-    get,
-  });
+  return unavailable(
+    name,
+    'Handlers have no sockets: there is the client, request() and get(), and fetch().',
+    {
+      Agent,
+      ClientRequest,
+      IncomingMessage,
+      METHODS,
+      STATUS_CODES,
+      maxHeaderSize: 16384,
+      validateHeaderName: (header) => new Headers([[header, '']]),
+      validateHeaderValue: (header, value) => new Headers([[header, value]]),
+      globalAgent: new Agent(),
+      request,
+      get,
+    },
+  );
 }
 
 export const http = moduleFor('http:');

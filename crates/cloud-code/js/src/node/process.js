@@ -61,7 +61,9 @@ const process = Object.assign(new EventEmitter(), {
   umask: () => 0o22,
   uptime: () => native.now() / 1000,
   hrtime,
-  memoryUsage: Object.assign(() => ({ rss: 0, heapTotal: 0, heapUsed: 0, external: 0, arrayBuffers: 0 }), { rss: () => 0 }),
+  memoryUsage: Object.assign(() => ({ rss: 0, heapTotal: 0, heapUsed: 0, external: 0, arrayBuffers: 0 }), {
+    rss: () => 0,
+  }),
   cpuUsage: () => ({ user: 0, system: 0 }),
   nextTick: (callback, ...args) => queueMicrotask(() => callback(...args)),
   emitWarning: (warning) => write('warn', `(node) ${warning?.message ?? warning}`),

@@ -5,7 +5,8 @@ import { concat, decodeUtf8, encodeUtf8, viewOf } from '../web/bytes.js';
 
 async function bytes(stream) {
   const chunks = [];
-  for await (const chunk of stream) chunks.push(typeof chunk === 'string' ? encodeUtf8(chunk) : viewOf(chunk));
+  for await (const chunk of stream)
+    chunks.push(typeof chunk === 'string' ? encodeUtf8(chunk) : viewOf(chunk));
   return concat(chunks);
 }
 

@@ -1,7 +1,12 @@
 // node:timers and node:timers/promises.
 
 import {
-  clearImmediate, clearInterval, clearTimeout, setImmediate, setInterval, setTimeout,
+  clearImmediate,
+  clearInterval,
+  clearTimeout,
+  setImmediate,
+  setInterval,
+  setTimeout,
 } from '../timers.js';
 
 function waited(start, stop, value, { signal } = {}) {
@@ -23,7 +28,8 @@ async function* ticks(delay, value, options) {
 }
 
 export const promises = {
-  setTimeout: (delay, value, options) => waited((done) => setTimeout(done, delay), clearTimeout, value, options),
+  setTimeout: (delay, value, options) =>
+    waited((done) => setTimeout(done, delay), clearTimeout, value, options),
   setImmediate: (value, options) => waited((done) => setImmediate(done), clearImmediate, value, options),
   setInterval: ticks,
   scheduler: {
@@ -36,5 +42,11 @@ setTimeout[Symbol.for('nodejs.util.promisify.custom')] = promises.setTimeout;
 setImmediate[Symbol.for('nodejs.util.promisify.custom')] = promises.setImmediate;
 
 export default {
-  setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate, promises,
+  setTimeout,
+  setInterval,
+  setImmediate,
+  clearTimeout,
+  clearInterval,
+  clearImmediate,
+  promises,
 };

@@ -12,7 +12,16 @@ export function unavailable(module, remedy, known = {}) {
 }
 
 /** Names that others ask for to learn what a value is. */
-const PROBES = new Set(['then', '__esModule', 'default', 'toJSON', 'constructor', 'prototype', 'asymmetricMatch', 'nodeType']);
+const PROBES = new Set([
+  'then',
+  '__esModule',
+  'default',
+  'toJSON',
+  'constructor',
+  'prototype',
+  'asymmetricMatch',
+  'nodeType',
+]);
 
 function missingMember(module, name, remedy) {
   if (typeof name === 'symbol' || PROBES.has(name)) return Object.prototype[name];

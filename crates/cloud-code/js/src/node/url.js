@@ -21,7 +21,9 @@ function urlToHttpOptions(url) {
     path: `${url.pathname}${url.search}`,
     hash: url.hash,
     href: url.href,
-    auth: url.username ? `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}` : undefined,
+    auth: url.username
+      ? `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
+      : undefined,
   };
 }
 

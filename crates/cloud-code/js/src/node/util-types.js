@@ -5,7 +5,10 @@ function tagOf(value) {
 }
 
 const instanceOf = (constructor) => (value) => value instanceof constructor;
-const tagged = (...tags) => (value) => tags.includes(tagOf(value));
+const tagged =
+  (...tags) =>
+  (value) =>
+    tags.includes(tagOf(value));
 const typed = (name) => (value) => ArrayBuffer.isView(value) && value[Symbol.toStringTag] === name;
 
 export default {
@@ -16,7 +19,8 @@ export default {
   isBigInt64Array: typed('BigInt64Array'),
   isBigUint64Array: typed('BigUint64Array'),
   isBooleanObject: instanceOf(Boolean),
-  isBoxedPrimitive: (value) => value !== null && typeof value === 'object' && Object(value.valueOf()) !== value && typeof value.valueOf() !== 'object',
+  isBoxedPrimitive: (value) =>
+    [Boolean, Number, String, BigInt, Symbol].some((type) => value instanceof type),
   isDataView: instanceOf(DataView),
   isDate: instanceOf(Date),
   isExternal: () => false,

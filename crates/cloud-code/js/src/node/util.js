@@ -9,7 +9,8 @@ import types from './util-types.js';
 const customPromisify = Symbol.for('nodejs.util.promisify.custom');
 
 export function promisify(original) {
-  if (typeof original !== 'function') throw new TypeError('The "original" argument must be of type function.');
+  if (typeof original !== 'function')
+    throw new TypeError('The "original" argument must be of type function.');
   if (original[customPromisify]) return original[customPromisify];
   function promisified(...args) {
     return new Promise((resolve, reject) => {
@@ -26,7 +27,8 @@ export function callbackify(original) {
     const callback = args.pop();
     original.apply(this, args).then(
       (value) => queueMicrotask(() => callback(null, value)),
-      (error) => queueMicrotask(() => callback(error ?? new Error('Promise was rejected with a falsy value'))),
+      (error) =>
+        queueMicrotask(() => callback(error ?? new Error('Promise was rejected with a falsy value'))),
     );
   };
 }

@@ -19,7 +19,7 @@ export async function request(method, path, data, options = {}) {
     kind: 'rest',
     method,
     path,
-    body: path === 'batch' ? withoutMount(data) : data ?? {},
+    body: path === 'batch' ? withoutMount(data) : (data ?? {}),
     useMasterKey: options.useMasterKey === true,
     sessionToken: typeof options.sessionToken === 'string' ? options.sessionToken : undefined,
     installationId: options.installationId,

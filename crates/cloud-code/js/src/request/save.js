@@ -13,11 +13,17 @@ export function beforeSave(className, data) {
   const object = lazy(request, 'object', () => objectToSave(className, data));
   return {
     request,
-    answer: () => ({
-      ops: object.used() ? request.object._getSaveJSON() : data.ops,
+    answer: (result) => ({
+      ops: replacement(result) ?? (object.used() ? request.object._getSaveJSON() : (data.ops ?? {})),
       context: request.context,
     }),
   };
+}
+
+/** A handler may return `{object}` with the fields to store. Anything else that it returns means nothing. */
+function replacement(result) {
+  if (!result || result instanceof Parse.Object || !result.object) return undefined;
+  return result.object instanceof Parse.Object ? result.object._getSaveJSON() : encode(result.object);
 }
 
 /** What is stored, with the write pending on it, so that dirty(), op() and revert() speak of this write. */

@@ -4,7 +4,14 @@ import { triggerOf } from '../cloud/registry.js';
 import { isSkipped, validate } from '../cloud/validator.js';
 import { Parse } from '../parse/sdk.js';
 import { afterFind, beforeFind } from './find.js';
-import { afterDelete, afterLogin, afterLogout, beforeDelete, beforeLogin, beforePasswordResetRequest } from './object.js';
+import {
+  afterDelete,
+  afterLogin,
+  afterLogout,
+  beforeDelete,
+  beforeLogin,
+  beforePasswordResetRequest,
+} from './object.js';
 import { afterSave, beforeSave } from './save.js';
 
 /**

@@ -43,7 +43,8 @@ export class AbortSignal extends EventTarget {
 
   static timeout(ms) {
     const signal = new AbortSignal(key);
-    const expired = () => signal[abort](new DOMException('The operation was aborted due to timeout', 'TimeoutError'));
+    const expired = () =>
+      signal[abort](new DOMException('The operation was aborted due to timeout', 'TimeoutError'));
     setTimeout(expired, ms);
     return signal;
   }

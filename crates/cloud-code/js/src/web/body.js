@@ -86,6 +86,7 @@ export class Body {
 
 async function collect(source) {
   const chunks = [];
-  for await (const chunk of source) chunks.push(typeof chunk === 'string' ? encodeUtf8(chunk) : viewOf(chunk));
+  for await (const chunk of source)
+    chunks.push(typeof chunk === 'string' ? encodeUtf8(chunk) : viewOf(chunk));
   return concat(chunks);
 }

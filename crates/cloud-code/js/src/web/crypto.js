@@ -66,7 +66,8 @@ const subtle = {
 
   async importKey(format, keyData, algorithm, extractable, usages) {
     isHmac(algorithm);
-    if (format === 'jwk') return this.importKey('raw', fromBase64Url(keyData.k), algorithm, extractable, usages);
+    if (format === 'jwk')
+      return this.importKey('raw', fromBase64Url(keyData.k), algorithm, extractable, usages);
     if (format !== 'raw') unsupported(`The key format ${format}`);
     const hash = typeof algorithm.hash === 'string' ? algorithm.hash : algorithm.hash?.name;
     hashOf(hash);

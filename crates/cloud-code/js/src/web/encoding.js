@@ -91,7 +91,8 @@ export class TextDecoder {
 }
 
 function utf16Units(bytes, fatal) {
-  if (fatal && bytes.length % 2 === 1) throw new TypeError('The encoded data was not valid for encoding utf-16le');
+  if (fatal && bytes.length % 2 === 1)
+    throw new TypeError('The encoded data was not valid for encoding utf-16le');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Array.from({ length: bytes.length >> 1 }, (_, index) => view.getUint16(index * 2, true));
 }

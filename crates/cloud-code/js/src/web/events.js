@@ -8,7 +8,7 @@ export class Event {
   #prevented = false;
   target = null;
   currentTarget = null;
-  timeStamp = 0;
+  timeStamp = performance.now();
   isTrusted = false;
   bubbles = false;
   stopped = false;
@@ -68,7 +68,11 @@ export class EventTarget {
 
   removeEventListener(type, listener) {
     const list = this.#listeners.get(type);
-    if (list) this.#listeners.set(type, list.filter((entry) => entry.listener !== listener));
+    if (list)
+      this.#listeners.set(
+        type,
+        list.filter((entry) => entry.listener !== listener),
+      );
   }
 
   dispatchEvent(event) {

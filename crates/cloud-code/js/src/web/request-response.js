@@ -44,6 +44,8 @@ export class Request extends Body {
     this.credentials = init.credentials ?? from?.credentials ?? 'same-origin';
     this.mode = init.mode ?? from?.mode ?? 'cors';
     this.cache = init.cache ?? from?.cache ?? 'default';
+    // Read, because clients find out by it whether a stream may be sent.
+    this.duplex = init.duplex ?? 'half';
   }
 
   get headers() {
@@ -91,7 +93,11 @@ export class Response extends Body {
 
   clone() {
     const { bytes } = this.copyForClone();
-    return Object.assign(new Response(bytes, this), { url: this.url, redirected: this.redirected, type: this.type });
+    return Object.assign(new Response(bytes, this), {
+      url: this.url,
+      redirected: this.redirected,
+      type: this.type,
+    });
   }
 
   static json(data, init = {}) {

@@ -2,10 +2,8 @@
 
 const ERRORS = { Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError };
 
-/** @param {{transfer?: unknown[]}} options `transfer` is accepted; what it names is copied */
-export function structuredClone(value, options) {
-  if (arguments.length === 0) throw new TypeError("The \"value\" argument must be specified");
-  void options;
+/** What a `transfer` option names is copied like everything else. */
+export function structuredClone(value) {
   return clone(value, new Map());
 }
 
@@ -83,10 +81,16 @@ function errorShell(value) {
 }
 
 function isUncloneable(value) {
-  return value instanceof WeakMap || value instanceof WeakSet || value instanceof WeakRef || value instanceof Promise;
+  return (
+    value instanceof WeakMap ||
+    value instanceof WeakSet ||
+    value instanceof WeakRef ||
+    value instanceof Promise
+  );
 }
 
 function uncloneable(value) {
-  const text = typeof value === 'symbol' ? value.toString() : String(value?.name || Object.prototype.toString.call(value));
+  const text =
+    typeof value === 'symbol' ? value.toString() : value.name || Object.prototype.toString.call(value);
   return new DOMException(`${text} could not be cloned.`, 'DataCloneError');
 }

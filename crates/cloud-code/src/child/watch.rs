@@ -1,0 +1,175 @@
+//! Deadlines, isolates that are stuck, and what becomes of the runs of one that died.
+
+use std::sync::atomic::Ordering;
+
+use super::{Child, Pending, State};
+use crate::frame::ToIsolate;
+use crate::job::{Job, Reply};
+
+/// An isolate that computes this long in one go is given nothing new, and what it has not begun is moved.
+const STUCK_NS: u64 = 50_000_000;
+
+/// So is an isolate that leaves a run unstarted this long without computing: stopped, or starved.
+const UNSTARTED_NS: u64 = 250_000_000;
+
+/// How long code that belongs to no open run may compute before its isolate is killed.
+const STRAY_BURST_NS: u64 = 2_000_000_000;
+
+impl Child {
+    /// Enforces deadlines, notices a stuck isolate, and takes back the runs that it has not begun.
+    pub(crate) fn tick(&self, now_ns: u64) -> Vec<Job> {
+        let burst = self.board.burst();
+        let computing_ns = burst.map_or(0, |(_, since)| now_ns.saturating_sub(since));
+        let mut state = self.state();
+        let is_stuck = computing_ns > STUCK_NS || self.leaves_a_run_unstarted(&state, now_ns);
+        let was_stuck = self.stuck.swap(is_stuck, Ordering::AcqRel);
+        if is_stuck && !was_stuck {
+            state.window = 1;
+        }
+        let moved = if is_stuck {
+            self.take_back_all(&mut state)
+        } else {
+            Vec::new()
+        };
+        if self.time_out(&mut state, now_ns) {
+            self.wake.notify_one();
+            self.accepting.store(false, Ordering::Release);
+        }
+        let why = reason_to_kill(&state, burst, computing_ns, now_ns);
+        drop(state);
+        if let Some(why) = why {
+            self.kill(why);
+        }
+        moved
+    }
+
+    /// Clears the mark of a stuck isolate as soon as it is heard to be free.
+    pub(crate) fn notice_freedom(&self) {
+        if self.is_stuck() && self.board.burst().is_none() {
+            self.stuck.store(false, Ordering::Release);
+        }
+    }
+
+    fn leaves_a_run_unstarted(&self, state: &State, now_ns: u64) -> bool {
+        state.pending.iter().any(|(&run, pending)| {
+            now_ns.saturating_sub(pending.submitted_ns) > UNSTARTED_NS
+                && self.board.is_offered(pending.slot, run)
+        })
+    }
+
+    fn take_back_all(&self, state: &mut State) -> Vec<Job> {
+        let runs: Vec<u32> = state.pending.keys().copied().collect();
+        runs.into_iter()
+            .filter_map(|run| self.take_back(state, run))
+            .collect()
+    }
+
+    /// The run as it was submitted, if the isolate has not begun it; then it never will.
+    fn take_back(&self, state: &mut State, run: u32) -> Option<Job> {
+        let slot = state.pending.get(&run)?.slot;
+        if !self.board.take_back(slot, run) {
+            return None;
+        }
+        state.taken_back += 1;
+        self.remove(state, run).map(|pending| pending.job)
+    }
+
+    /// Answers the runs whose time is up and tells the isolate; true if any of them had begun and not finished.
+    fn time_out(&self, state: &mut State, now_ns: u64) -> bool {
+        let is_over =
+            |pending: &Pending| !pending.cancelled && now_ns >= pending.job.soft_deadline_ns;
+        let over = state
+            .pending
+            .iter()
+            .filter(|(_, pending)| is_over(pending))
+            .map(|(&run, _)| run);
+        let over: Vec<u32> = over.collect();
+        let mut unfinished = false;
+        for run in over {
+            if let Some(mut job) = self.take_back(state, run) {
+                job.answer(Reply::TimedOut);
+                continue;
+            }
+            let Some(pending) = state.pending.get_mut(&run) else {
+                continue;
+            };
+            unfinished |= !pending.job.is_answered() && pending.outcome.is_none();
+            let reply = pending
+                .outcome
+                .take()
+                .map_or(Reply::TimedOut, Reply::Outcome);
+            self.answer_caller(pending, reply);
+            pending.cancelled = true;
+            pending.abort_fetches();
+            ToIsolate::Cancel { run }.put(&mut state.out);
+        }
+        unfinished
+    }
+
+    /// Answers every run that is left, now that the process has ended; returns those that another isolate can run.
+    pub(crate) fn bury(&self, how: &str) -> Vec<Job> {
+        let culprit = self.board.burst().map(|(run, _)| run);
+        self.accepting.store(false, Ordering::Release);
+        let mut state = self.state();
+        state.ended = true;
+        let was_expected = state.killed.is_some() || state.pending.is_empty();
+        let how = state.killed.unwrap_or(how);
+        if !was_expected {
+            metrics::counter!(crate::metrics::CRASHES_TOTAL).increment(1);
+            let runs = state.pending.len();
+            tracing::warn!(isolate.pid = self.process.pid(), runs, "an isolate {how}");
+        }
+        let runs: Vec<u32> = state.pending.keys().copied().collect();
+        let mut moved = Vec::new();
+        for run in runs {
+            let Some(mut pending) = self.remove(&mut state, run) else {
+                continue;
+            };
+            let is_unstarted = self.board.is_offered(pending.slot, run);
+            let is_culprit = culprit == Some(run);
+            if pending.job.is_answered() {
+                continue;
+            } else if let Some(outcome) = pending.outcome.take() {
+                pending.job.answer(Reply::Outcome(outcome));
+            } else if is_unstarted {
+                moved.push(pending.job);
+            } else if !is_culprit && pending.calls == 0 {
+                moved.extend(pending.job.repeated());
+            } else {
+                pending
+                    .job
+                    .answer(Reply::Crashed(explain(how, is_culprit, pending.calls)));
+            }
+        }
+        moved
+    }
+}
+
+/// A run may compute until its own hard deadline, whoever else waits; but an isolate that does nothing must obey.
+fn reason_to_kill(
+    state: &State,
+    burst: Option<(u32, u64)>,
+    computing_ns: u64,
+    now_ns: u64,
+) -> Option<&'static str> {
+    let overdue = |pending: &Pending| pending.cancelled && now_ns >= pending.job.hard_deadline_ns;
+    let Some((run, _)) = burst else {
+        let disobeys = state.pending.values().any(overdue);
+        return disobeys.then_some("was killed: it did not give up a run");
+    };
+    match state.pending.get(&run) {
+        Some(culprit) if overdue(culprit) => Some("was killed: a run did not stop at its deadline"),
+        None if computing_ns > STRAY_BURST_NS => {
+            Some("was killed: code that belongs to no request did not stop")
+        }
+        _ => None,
+    }
+}
+
+fn explain(how: &str, is_culprit: bool, calls: u32) -> String {
+    let mut text = format!("the process that ran it {how}");
+    if !is_culprit {
+        text += &format!("; it was not run again because it had made {calls} calls by then");
+    }
+    text
+}

@@ -1,0 +1,93 @@
+// Section copy: from COPY of many rows by psql to the end of the last afterSave, and the CPU time it takes.
+
+import { execFile } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+
+import { databaseUrl, peer, quick, say, sleep } from './modules.mjs';
+import { cpuOf } from './process.mjs';
+import { call, startTidegate } from './server.mjs';
+
+const { Client } = peer('pg');
+
+const ROWS = quick ? 20_000 : 100_000;
+const LOOK_INTERVAL_MS = 50;
+/** Without an outcome for so long it is taken to be stuck. */
+const STALL_TIMEOUT_MS = 30_000;
+
+export async function measureCopy(rows) {
+  const server = await startTidegate();
+  // Makes the table, and publishes it. The answer comes when its afterSave has run.
+  await call(server, 'POST', 'classes/Copied', { name: 'first', n: 0 });
+  const client = new Client({ connectionString: databaseUrl('tidegate') });
+  await client.connect();
+  const base = await one(client, 'select log_offset from tidegate.capture');
+  const processes = {
+    'Tidegate CPU': server.pid,
+    'Postgres CPU': Number(process.env.BENCH_POSTGRES_PID),
+    'Redis CPU': Number(process.env.BENCH_REDIS_PID),
+  };
+  const cpu = () => Object.values(processes).map(cpuOf);
+
+  say(`COPY of ${ROWS} rows`);
+  const file = write();
+  const before = cpu();
+  const begun = await one(client, 'select clock_timestamp()');
+  await copy(file);
+  const copied = await one(client, 'select clock_timestamp()');
+  await outcomes(client, base, server);
+  const used = cpu().map((now, index) => (now - before[index]) / ROWS);
+  const done = await one(client, 'select max(finished_at) from tidegate.outcome');
+  await client.end();
+  await server.stop();
+
+  const seconds = (done - begun) / 1000;
+  const title = `COPY of ${ROWS.toLocaleString('en')} rows to last afterSave done`;
+  rows.add('copy', title, 's', [seconds]);
+  rows.add('copy', title, 's, of it COPY', [(copied - begun) / 1000]);
+  rows.add('copy', title, 'rows/s', [ROWS / seconds]);
+  for (const [index, name] of Object.keys(processes).entries()) {
+    rows.add('copy', title, `${name} µs/event`, [used[index]]);
+  }
+}
+
+function write() {
+  const path = `${process.env.BENCH_WORK}/rows.csv`;
+  const line = (n) => `c${String(n).padStart(9, '0')},2026-01-01T00:00:00Z,2026-01-01T00:00:00Z,row ${n} of a copy,${n}\n`;
+  writeFileSync(path, Array.from({ length: ROWS }, (_, n) => line(n)).join(''));
+  return path;
+}
+
+async function copy(file) {
+  const command = `\\copy "Copied" ("objectId", "createdAt", "updatedAt", name, n) from '${file}' csv`;
+  const psql = `${process.env.BENCH_PG_BIN}/psql`;
+  await promisify(execFile)(psql, ['-X', '-v', 'ON_ERROR_STOP=1', '-c', command, databaseUrl('tidegate')]);
+}
+
+/** Returns when every row has its outcome. Looking is cheap until the last ones, so that it costs what is measured nothing. */
+async function outcomes(client, base, server) {
+  let last = 0;
+  let lastAt = performance.now();
+  for (;;) {
+    const offset = await one(client, 'select coalesce(max(log_offset), 0) from tidegate.outcome') - base;
+    if (offset >= ROWS) {
+      const done = `select count(*) from tidegate.outcome where log_offset > ${base} and status = 'done'`;
+      const count = Number(await one(client, done));
+      if (count === ROWS) {
+        return;
+      }
+    }
+    if (offset > last) {
+      [last, lastAt] = [offset, performance.now()];
+    } else if (performance.now() - lastAt > STALL_TIMEOUT_MS) {
+      throw new Error(`after-triggers got only to row ${last} of ${ROWS}: see ${server.log}`);
+    }
+    await sleep(LOOK_INTERVAL_MS);
+  }
+}
+
+async function one(client, query) {
+  const { rows } = await client.query({ text: query, rowMode: 'array' });
+  const value = rows[0][0];
+  return typeof value === 'string' ? Number(value) : value;
+}

@@ -1,0 +1,239 @@
+//! beforeSave: the gate in the write path.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::listener::Listener;
+use crate::system::System;
+use crate::users::{as_user, sign_up};
+
+/// Creates an object and returns its path and the answer's body.
+async fn create(system: &System, class: &str, fields: Value) -> (String, Value) {
+    let reply = system.call(Method::POST, &format!("classes/{class}"), fields).await;
+    assert_eq!(reply.status, 201, "{}", reply.body);
+    (format!("classes/{class}/{}", reply.body["objectId"].as_str().unwrap()), reply.body)
+}
+
+async fn get(system: &System, path: &str) -> Value {
+    system.call(Method::GET, path, Value::Null).await.body
+}
+
+#[tokio::test]
+async fn a_trigger_changes_what_is_stored_and_the_client_is_told() {
+    let system = System::start(
+        r#"
+        Parse.Cloud.beforeSave("Item", ({ object }) => {
+          object.set("name", object.get("name").trim());
+          object.set("checked", true);
+          object.increment("saves");
+          object.addUnique("tags", "seen");
+          if (object.get("forget")) {
+            object.unset("note");
+            object.unset("forget");
+          }
+          object.set("at", new Date(0));
+          return "ignored";
+        });
+        "#,
+    )
+    .await;
+    let (path, created) = create(&system, "Item", json!({"name": " Lamp ", "note": "n", "price": 4})).await;
+    let expected = json!({"name": "Lamp", "checked": true, "saves": 1, "tags": ["seen"]});
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(&created[field], value, "{field} in the answer");
+        assert_eq!(&get(&system, &path).await[field], value, "{field} as stored");
+    }
+    assert_eq!(created["at"], json!({"__type": "Date", "iso": "1970-01-01T00:00:00.000Z"}));
+    assert_eq!((created.get("price"), created.get("note")), (None, None), "the client knows what it sent");
+
+    let updated = system.call(Method::PUT, &path, json!({"forget": true, "name": "Lamp"})).await;
+    assert_eq!((&updated.body["saves"], updated.body.get("price")), (&json!(2), None));
+    let stored = get(&system, &path).await;
+    assert_eq!((&stored["saves"], &stored["price"], &stored["tags"]), (&json!(2), &json!(4), &json!(["seen"])));
+    assert_eq!((stored.get("note"), stored.get("forget")), (None, None), "unset is gone");
+}
+
+#[tokio::test]
+async fn a_trigger_refuses_with_its_own_code_and_nothing_is_written() {
+    let system = System::start(
+        r#"
+        Parse.Cloud.beforeSave("Item", async ({ object }) => {
+          await null;
+          switch (object.get("wish")) {
+            case "text": throw "a text";
+            case "error": throw new Error("an error");
+            case "parse": throw new Parse.Error(999, "own code");
+            case "reject": return Promise.reject("rejected");
+            case "field": object.set("length", 1);
+          }
+        });
+        "#,
+    )
+    .await;
+    let (path, _) = create(&system, "Item", json!({"n": 1})).await;
+    let cases =
+        [("text", 141, "a text"), ("error", 141, "an error"), ("parse", 999, "own code"), ("reject", 141, "rejected")];
+    for (wish, code, message) in cases {
+        let body = json!({"wish": wish, "n": 2});
+        assert_eq!(system.call(Method::PUT, &path, body.clone()).await.expect_error(400, code), message);
+        assert_eq!(system.call(Method::POST, "classes/Item", body).await.expect_error(400, code), message);
+    }
+    let wrong = system.call(Method::PUT, &path, json!({"wish": "field"})).await;
+    assert_eq!(wrong.expect_error(400, 105), "Invalid field name: length.");
+    let found = system.find("Item", json!({})).await;
+    assert_eq!((found.len(), &found[0]["n"]), (1, &json!(1)));
+
+    let item = |wish: &str| json!({"method": "POST", "path": "/parse/classes/Item", "body": {"wish": wish}});
+    let batch = system.call(Method::POST, "batch", json!({"requests": [item("a"), item("parse"), item("b")]})).await;
+    assert_eq!(batch.body[1], json!({"error": {"code": 999, "error": "own code"}}));
+    assert!(batch.body[0]["success"]["objectId"].is_string() && batch.body[2]["success"]["objectId"].is_string());
+    let all = json!({"requests": [item("c"), item("parse")], "transaction": true});
+    system.call(Method::POST, "batch", all).await.expect_error(400, 999);
+    assert_eq!(system.find("Item", json!({"wish": "c"})).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_trigger_sees_what_this_request_changes_and_what_was_there() {
+    let mut system = System::prepare(
+        r#"
+        Parse.Cloud.beforeSave("Item", ({ object, original, triggerName }) => {
+          if (object.get("undo")) {
+            object.revert("n");
+            object.unset("undo");
+          }
+          console.log("SEEN " + JSON.stringify({
+            triggerName, isNew: object.isNew(), existed: object.existed(), id: object.id ?? null,
+            dirty: object.dirtyKeys().sort(), n: object.get("n"), dirtyN: object.dirty("n"), dirtyM: object.dirty("m"),
+            m: object.get("m"), original: original ? { n: original.get("n"), m: original.get("m") } : null,
+          }));
+        });
+        "#,
+    )
+    .await;
+    let server = system.serve("proxy,capture,dispatch,worker");
+    let (path, _) = create(&system, "Item", json!({"n": 1, "m": 1})).await;
+    let id = path.rsplit('/').next().unwrap();
+    system.call(Method::PUT, &path, json!({"n": {"__op": "Increment", "amount": 4}})).await;
+    let undone = system.call(Method::PUT, &path, json!({"n": 99, "undo": true})).await;
+    assert_eq!((undone.status, undone.body.get("n")), (200, None), "{}", undone.body);
+    assert_eq!(get(&system, &path).await["n"], 5);
+
+    let lines = system.server(server).wait_for_lines("SEEN ", 3);
+    let seen = |n: usize| -> Value {
+        let text = lines[n]["message"].as_str().unwrap().trim_start_matches("SEEN ");
+        serde_json::from_str(text).unwrap()
+    };
+    let created = json!({
+        "triggerName": "beforeSave", "isNew": true, "existed": false, "id": null, "dirty": ["m", "n"], "n": 1,
+        "dirtyN": true, "dirtyM": true, "m": 1, "original": null,
+    });
+    assert_eq!(seen(0), created);
+    let updated = json!({
+        "triggerName": "beforeSave", "isNew": false, "existed": true, "id": id, "dirty": ["n"], "n": 5, "dirtyN": true,
+        "dirtyM": false, "m": 1, "original": {"n": 1, "m": 1},
+    });
+    assert_eq!(seen(1), updated);
+    assert_eq!((&seen(2)["n"], &seen(2)["dirtyN"]), (&json!(5), &json!(false)), "reverted");
+}
+
+#[tokio::test]
+async fn a_trigger_may_query_and_save_other_classes() {
+    let system = System::start(
+        r#"
+        Parse.Cloud.beforeSave("Order", async ({ object, user }) => {
+          const stock = await new Parse.Query("Stock").equalTo("name", object.get("name")).first();
+          if (!stock) throw new Parse.Error(404, "no such thing");
+          stock.increment("left", -1);
+          await stock.save(null, { useMasterKey: true });
+          object.set("stock", stock);
+          const [entry] = await Parse.Object.saveAll([new Parse.Object("Entry", { name: stock.get("name") })]);
+          object.set("entryId", entry.id);
+        });
+        Parse.Cloud.beforeSave("Stock", ({ object }) => {
+          if (object.get("left") < 0) throw new Parse.Error(409, "sold out");
+        });
+        "#,
+    )
+    .await;
+    let (stock, _) = create(&system, "Stock", json!({"name": "lamp", "left": 1})).await;
+    let (order, answer) = create(&system, "Order", json!({"name": "lamp"})).await;
+    assert_eq!((get(&system, &stock).await["left"].as_i64(), answer["stock"]["objectId"].as_str()), (Some(0), stock.rsplit('/').next()));
+    assert_eq!(get(&system, &order).await["entryId"], system.find("Entry", json!({})).await[0]["objectId"]);
+    // The trigger of the class inside refuses, and so the outer save fails with its code.
+    let refused = system.call(Method::POST, "classes/Order", json!({"name": "lamp"})).await;
+    assert_eq!(refused.expect_error(400, 409), "sold out");
+    system.call(Method::POST, "classes/Order", json!({"name": "chair"})).await.expect_error(400, 404);
+    assert_eq!((system.find("Order", json!({})).await.len(), get(&system, &stock).await["left"].as_i64()), (1, Some(0)));
+}
+
+#[tokio::test]
+async fn a_trigger_runs_only_for_those_who_may_write() {
+    let mut system = System::prepare(
+        "Parse.Cloud.beforeSave('Note', ({ object }) => console.log('ran for ' + object.get('n')))",
+    )
+    .await;
+    let server = system.serve("proxy,capture,dispatch,worker");
+    let (ada, token) = sign_up(&system, "ada").await;
+    let mut acl = json!({"*": {"read": true}});
+    acl[&ada] = json!({"read": true, "write": true});
+    let created = as_user(&system, &token, Method::POST, "classes/Note", json!({"n": 1, "ACL": acl})).await;
+    let path = format!("classes/Note/{}", created.body["objectId"].as_str().unwrap());
+    system.call(Method::PUT, &path, json!({"n": 2})).await.expect_error(404, 101);
+    system.call(Method::PUT, "classes/Note/aaaaaaaaaa", json!({"n": 3})).await.expect_error(404, 101);
+    assert_eq!(as_user(&system, &token, Method::PUT, &path, json!({"n": 4})).await.status, 200);
+    let server = system.server(server);
+    server.wait_for("ran for 4");
+    let ran = server.wait_for_lines("ran for ", 2);
+    assert_eq!(ran.iter().map(|line| line["message"].as_str().unwrap()).collect::<Vec<_>>(), ["ran for 1", "ran for 4"]);
+}
+
+#[tokio::test]
+async fn users_have_triggers_too_and_their_secrets_stay_hidden() {
+    let system = System::start(
+        r#"
+        Parse.Cloud.beforeSave(Parse.User, ({ object, original }) => {
+          if (object.get("username").length < 3) throw new Parse.Error(Parse.Error.VALIDATION_ERROR, "too short");
+          object.set("nick", object.get("username").toUpperCase());
+          const shown = JSON.stringify([original, original && original.attributes]);
+          if (/password|sessionToken|\$2/.test(shown)) throw "a secret is shown: " + shown;
+        });
+        "#,
+    )
+    .await;
+    let (id, token) = sign_up(&system, "ada").await;
+    let me = as_user(&system, &token, Method::GET, "users/me", Value::Null).await;
+    assert_eq!(me.body["nick"], "ADA");
+    let short = system.call(Method::POST, "users", json!({"username": "al", "password": "x"})).await;
+    assert_eq!(short.expect_error(400, 142), "too short");
+    let path = format!("users/{id}");
+    let changed = as_user(&system, &token, Method::PUT, &path, json!({"username": "adele", "password": "new one"})).await;
+    assert_eq!((changed.status, changed.body["nick"].as_str()), (200, Some("ADELE")), "{}", changed.body);
+    let log_in = json!({"username": "adele", "password": "new one"});
+    assert_eq!(system.call(Method::POST, "login", log_in).await.body["nick"], "ADELE");
+}
+
+#[tokio::test]
+async fn no_transaction_is_open_while_a_trigger_runs() {
+    let mut system = System::prepare(
+        "Parse.Cloud.beforeSave('Item', async ({ object }) => {
+           const response = await fetch(object.get('url'));
+           object.set('text', await response.text());
+         });
+         Parse.Cloud.afterSave('Item', () => {});",
+    )
+    .await;
+    system.serve("proxy,capture,dispatch,worker");
+    let listener = Listener::start().await;
+    let save = system.call(Method::POST, "classes/Item", json!({"url": listener.url("/")}));
+    let look = async {
+        let held = listener.next().await;
+        let sql = system.sql().await;
+        let open = "select count(*) from pg_stat_activity where datname = current_database() and xact_start is not null
+                    and pid <> pg_backend_pid() and backend_type = 'client backend'";
+        let open: i64 = sql.query_one(open, &[]).await.unwrap().get(0);
+        held.answer(200, "hello").await;
+        open
+    };
+    let (saved, open) = tokio::join!(save, look);
+    assert_eq!((saved.body["text"].as_str(), open), (Some("hello"), 0));
+}
