@@ -94,7 +94,7 @@ impl Job {
     }
 
     /// The run to be begun again, unless that has been tried too often.
-    pub(crate) fn repeated(mut self: Self) -> Option<Job> {
+    pub(crate) fn repeated(mut self) -> Option<Job> {
         self.repeats += 1;
         if self.repeats <= MAX_REPEATS {
             return Some(self);

@@ -132,3 +132,67 @@ async fn measure_the_machine() {
     )
     .await;
 }
+
+fn pss_kib(pids: &[i32]) -> u64 {
+    let of = |pid: &i32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with("Pss:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    pids.iter().filter_map(of).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn measure_parse() {
+    let main = "Parse.Cloud.define('hello', () => 'hi'); Parse.Cloud.afterSave('Order', () => {});
+        Parse.Cloud.beforeSave('Order', (request) => { request.object.set('total', request.object.get('price') * 2) });
+        Parse.Cloud.define('query', () => new Parse.Query('Order').find({ useMasterKey: true }).then((list) => list.length));";
+    let project = crate::support::Project::new(&[("cloud/main.js", main)]);
+    let bundle = tidegate_cloud_code::bundle(&project.path).await.unwrap();
+    let config = crate::parse::real_config();
+    for what in ["cold", "from bytecode"] {
+        let began = Instant::now();
+        let host = Arc::new(crate::support::Shared(TestHost::new()));
+        let code = CloudCode::load(&config, bundle.clone(), host)
+            .await
+            .unwrap();
+        println!(
+            "load {what}: {:.2?}, PSS {} KiB of {} processes",
+            began.elapsed(),
+            pss_kib(&code.pids().await),
+            code.pids().await.len()
+        );
+    }
+    let code = CloudCode::load(
+        &config,
+        bundle,
+        Arc::new(crate::support::Shared(TestHost::new())),
+    )
+    .await
+    .unwrap();
+    measure_all("Parse", &code).await;
+    let mut before = after_save();
+    before.request["triggerName"] = json!("beforeSave");
+    before.handler = Handler::Trigger(Trigger {
+        kind: TriggerKind::BeforeSave,
+        class: "Order".into(),
+    });
+    measure(
+        "Parse before-trigger with get and set",
+        &code,
+        before,
+        20_000,
+        16,
+    )
+    .await;
+    measure(
+        "Parse function with a query",
+        &code,
+        function("query", json!({"params": {}})),
+        10_000,
+        16,
+    )
+    .await;
+    println!("PSS after all that: {} KiB", pss_kib(&code.pids().await));
+}

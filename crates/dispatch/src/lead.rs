@@ -10,6 +10,7 @@ use tidegate_queue::Queue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::maintain::maintain;
 use crate::plan::plan;
 use crate::settle::Unsettled;
 use crate::{Config, Error, metric_names};
@@ -26,6 +27,20 @@ pub(crate) async fn lead(
     shutdown: &CancellationToken,
 ) -> Result<(), Error> {
     let Some(leadership) = log.lead_dispatch().await? else { return Ok(()) };
+    tokio::select! {
+        led = dispatch(config, log, queue, triggers, shutdown, leadership) => led,
+        () = maintain(config, log, shutdown) => Ok(()),
+    }
+}
+
+async fn dispatch(
+    config: &Config,
+    log: &EventLog,
+    queue: &Queue,
+    triggers: &watch::Receiver<TriggerSet>,
+    shutdown: &CancellationToken,
+    leadership: Leadership,
+) -> Result<(), Error> {
     let mut listener = log.listen().await?;
     let mut dispatch = Dispatch::resume(log, queue, leadership).await?;
     tracing::info!(log.offset = dispatch.cursor, "leading dispatch");

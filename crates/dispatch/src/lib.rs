@@ -1,10 +1,11 @@
 #![doc = include_str!("../README.md")]
 //!
 //! Layout: [`lead`] is the path, on one screen; [`plan`] is pure: which deliveries a batch of events makes;
-//! `settle` follows what is finished.
+//! `settle` follows what is finished; `maintain` keeps the log's partitions.
 
 mod error;
 mod lead;
+mod maintain;
 pub mod metric_names;
 mod plan;
 mod settle;

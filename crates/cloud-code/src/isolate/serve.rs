@@ -185,6 +185,8 @@ impl Isolate<'_, '_> {
                 if !self.board.claim(slot, run) {
                     return; // The server gave it to another isolate.
                 }
+                // It may be code that never yields: what others have finished must not wait behind it.
+                self.state.flush();
                 self.state.open_run(run, handler, soft_deadline_ns);
                 let entered = |thrown: &Thrown| {
                     let stack = thrown.stack.as_deref();

@@ -212,7 +212,7 @@ impl State {
         self.put(|out| {
             FromIsolate::Done {
                 run,
-                json: &threw(1, &message, None),
+                json: &threw(141, &message, None),
             }
             .put(out)
         });
