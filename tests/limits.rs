@@ -16,10 +16,10 @@ const ENDLESS: &[&str] = &["loop", "native", "microtasks", "regex", "never"];
 /// Those that take more than there is of something, and the words of the error that their callers get.
 const EXHAUSTING: &[(&str, &str)] = &[
     ("memory", "memory"),
-    ("string", ""),
+    ("string", "string too long"),
     ("recursion", "call stack"),
     ("output", "too large"),
-    ("circular", ""),
+    ("circular", "call stack"),
 ];
 
 const HOSTILE: &str = r#"
@@ -74,7 +74,7 @@ async fn a_function_that_takes_too_much_costs_its_caller_one_error_and_nobody_el
         let (exhausting, ()) = tokio::join!(exhausting, all_succeed(&system, "polite", 30, name));
         for reply in exhausting {
             let message = reply.expect_error(400, 141);
-            assert!(message.contains(words) && !message.is_empty() && message.len() < 500, "{name}: {message}");
+            assert!(message.contains(words), "{name}: {message}");
         }
     }
     all_succeed(&system, "saving", 10, "nothing").await;

@@ -2,6 +2,9 @@
 //!
 //! `system` starts and ends servers; each other module is one thing that users rely on.
 
+// A test's helpers may panic as its body may.
+#![allow(clippy::unwrap_used)]
+
 mod code;
 mod faults;
 mod http;

@@ -22,7 +22,15 @@ pub enum Error {
         "slot {slot} is on another server than the log knows (system identifier {found}, expected {expected}): \
          was the database restored or replaced?"
     )]
-    OtherServer { slot: String, expected: String, found: String },
+    OtherServer {
+        slot: String,
+        expected: String,
+        found: String,
+    },
+    #[error(
+        "slot {slot} belongs to another database of this server: set `slot` to a name that nobody else there uses"
+    )]
+    OtherDatabase { slot: String },
 }
 
 /// What the running step does about an error.
@@ -39,15 +47,31 @@ pub enum Directive {
 impl Error {
     /// What the running step does about this error: the only place that decides.
     pub fn directive(&self) -> Directive {
-        let retry = Directive::Retry { after: Duration::from_millis(500) };
+        let retry = Directive::Retry {
+            after: Duration::from_millis(500),
+        };
         match self {
-            Error::Replication { source: postgres_replication::Error::SlotBusy { .. } } => Directive::StandBy,
+            Error::Replication {
+                source: postgres_replication::Error::SlotBusy { .. },
+            } => Directive::StandBy,
             Error::Replication { source } if source.is_transient() => retry,
-            Error::Log { source: tidegate_event_log::Error::Fenced { .. } } => Directive::StandBy,
+            Error::Log {
+                source: tidegate_event_log::Error::Fenced { .. },
+            } => Directive::StandBy,
             Error::Log { source } if source.is_transient() => retry,
-            Error::Postgres { source } if source.code().is_none_or(|state| !state.code().starts_with("42")) => retry,
-            Error::Replication { .. } | Error::Log { .. } | Error::Postgres { .. } => Directive::Stop,
-            Error::SlotMissing { .. } | Error::OtherServer { .. } => Directive::Stop,
+            Error::Postgres { source }
+                if source
+                    .code()
+                    .is_none_or(|state| !state.code().starts_with("42")) =>
+            {
+                retry
+            }
+            Error::Replication { .. } | Error::Log { .. } | Error::Postgres { .. } => {
+                Directive::Stop
+            }
+            Error::SlotMissing { .. }
+            | Error::OtherServer { .. }
+            | Error::OtherDatabase { .. } => Directive::Stop,
         }
     }
 }

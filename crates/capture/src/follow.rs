@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{counter, gauge};
 use tidegate_event::{ChangeEvent, Lsn, failpoint};
-use tidegate_event_log::{Appender, EventLog};
 use tidegate_event_log::append::MAX_EVENTS_PER_APPEND;
+use tidegate_event_log::{Appender, EventLog};
 use tokio_util::sync::CancellationToken;
 
 use crate::translate::Translator;
@@ -32,7 +32,12 @@ pub(crate) async fn follow(
         };
         if !batch.events.is_empty() {
             failpoint::pass(failpoint::CAPTURE_READ);
-            appender.append(&batch.events, batch.end_lsn.unwrap_or(appender.checkpoint().end_lsn)).await?;
+            appender
+                .append(
+                    &batch.events,
+                    batch.end_lsn.unwrap_or(appender.checkpoint().end_lsn),
+                )
+                .await?;
             failpoint::pass(failpoint::CAPTURE_APPENDED);
             report(&batch.events);
         }
@@ -71,7 +76,9 @@ async fn next_batch(
         batch.bytes += translated.bytes;
         batch.end_lsn = translated.end_lsn.or(batch.end_lsn);
         let new = |event: &ChangeEvent| !appender.has(event.id.commit_lsn, event.id.ordinal);
-        batch.events.extend(translated.events.into_iter().filter(new));
+        batch
+            .events
+            .extend(translated.events.into_iter().filter(new));
         if batch.events.len() >= MAX_EVENTS_PER_APPEND || batch.bytes >= MAX_BYTES_PER_APPEND {
             return Ok(batch);
         }
@@ -85,7 +92,9 @@ async fn next_batch(
 
 fn report(events: &[ChangeEvent]) {
     counter!(metric_names::EVENTS_CAPTURED).increment(events.len() as u64);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64());
     if let Some(last) = events.last() {
         gauge!(metric_names::CAPTURE_LAG_SECONDS).set(now - last.commit_time_us as f64 / 1e6);
     }

@@ -47,18 +47,26 @@ pub async fn run(
     let following = async {
         let mut standing_by = false;
         while !shutdown.is_cancelled() {
-            let Err(error) = follow::follow(&config, &log, &shutdown).await else { return Ok(()) };
+            let Err(error) = follow::follow(&config, &log, &shutdown).await else {
+                return Ok(());
+            };
             match error.directive() {
                 Directive::Stop => return Err(error),
                 Directive::StandBy => {
                     if !std::mem::replace(&mut standing_by, true) {
-                        tracing::info!(slot = config.slot, "another capture is active; standing by");
+                        tracing::info!(
+                            slot = config.slot,
+                            "another capture is active; standing by"
+                        );
                     }
                     pause(config.standby_interval, &shutdown).await;
                 }
                 Directive::Retry { after } => {
                     standing_by = false;
-                    tracing::warn!(error = chain(&error), "capture was interrupted; trying again");
+                    tracing::warn!(
+                        error = chain(&error),
+                        "capture was interrupted; trying again"
+                    );
                     pause(after, &shutdown).await;
                 }
             }

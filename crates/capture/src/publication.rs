@@ -27,7 +27,10 @@ pub(crate) async fn keep(
             sync(&client, &config.publication, &wanted).await
         };
         if let Err(error) = synced.await {
-            tracing::warn!(error = chain(&error), "cannot bring the publication in step; trying again");
+            tracing::warn!(
+                error = chain(&error),
+                "cannot bring the publication in step; trying again"
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(SYNC_INTERVAL) => {}
@@ -40,7 +43,10 @@ pub(crate) async fn keep(
 /// Creates an empty publication, unless it is there.
 pub(crate) async fn create(client: &Client, publication: &str) -> Result<(), Error> {
     let found = client
-        .query_opt("select from pg_publication where pubname = $1", &[&publication])
+        .query_opt(
+            "select from pg_publication where pubname = $1",
+            &[&publication],
+        )
         .await?;
     if found.is_none() {
         let create = format!(
@@ -48,7 +54,8 @@ pub(crate) async fn create(client: &Client, publication: &str) -> Result<(), Err
             quoted(publication)
         );
         match client.batch_execute(&create).await {
-            Err(error) if error.code() == Some(&tokio_postgres::error::SqlState::DUPLICATE_OBJECT) => {}
+            Err(error)
+                if error.code() == Some(&tokio_postgres::error::SqlState::DUPLICATE_OBJECT) => {}
             other => other?,
         }
     }

@@ -18,7 +18,13 @@ mod tests {
 
     #[test]
     fn hashes_tokens_and_credentials_are_secret_and_permissions_are_not() {
-        for column in ["_hashed_password", "_perishable_token", "_email_verify_token", "_password_history", "authData"] {
+        for column in [
+            "_hashed_password",
+            "_perishable_token",
+            "_email_verify_token",
+            "_password_history",
+            "authData",
+        ] {
             assert!(is_secret("_User", column), "{column}");
         }
         assert!(is_secret("_Session", "sessionToken"));

@@ -29,9 +29,10 @@ pub(crate) async fn open(config: &Config, log: &EventLog) -> Result<(Stream, Che
     // 0: Postgres knows what was confirmed, and it is never more than the log has.
     let started = connection.start(&config.slot, &config.publication, 0).await;
     let stream = started.map_err(|error| match error {
-        postgres_replication::Error::SlotMissing { slot } => {
-            Error::SlotMissing { slot, confirmed: checkpoint.end_lsn }
-        }
+        postgres_replication::Error::SlotMissing { slot } => Error::SlotMissing {
+            slot,
+            confirmed: checkpoint.end_lsn,
+        },
         other => other.into(),
     })?;
     Ok((stream, checkpoint))
@@ -74,10 +75,14 @@ async fn connect(config: &Config) -> Result<Connection, Error> {
 pub(crate) async fn sql_client(config: &Config) -> Result<tokio_postgres::Client, Error> {
     let (client, connection) = tokio_postgres::connect(&config.database_url, NoTls).await?;
     tokio::spawn(connection);
-    client.batch_execute("set application_name = 'tidegate capture'; set lock_timeout = '5s'").await?;
+    client
+        .batch_execute("set application_name = 'tidegate capture'; set lock_timeout = '5s'")
+        .await?;
     Ok(client)
 }
 
 pub(crate) async fn primary_keys(config: &Config) -> Result<PrimaryKeys, Error> {
-    Ok(PrimaryKeys { client: sql_client(config).await? })
+    Ok(PrimaryKeys {
+        client: sql_client(config).await?,
+    })
 }

@@ -62,7 +62,12 @@ impl PrimaryKeys {
 
 impl Translator {
     pub fn new(epoch: u32, primary_keys: PrimaryKeys) -> Self {
-        Translator { epoch, transaction: None, keys: HashMap::new(), primary_keys }
+        Translator {
+            epoch,
+            transaction: None,
+            keys: HashMap::new(),
+            primary_keys,
+        }
     }
 
     pub fn in_transaction(&self) -> bool {
@@ -87,7 +92,11 @@ impl Translator {
     /// Takes the next message in stream order.
     pub fn take(&mut self, message: Message) -> Result<Translated, Error> {
         match message {
-            Message::Begin { final_lsn, commit_time_us, xid } => {
+            Message::Begin {
+                final_lsn,
+                commit_time_us,
+                xid,
+            } => {
                 self.transaction = Some(Transaction {
                     commit_lsn: Lsn(final_lsn),
                     commit_time_us,
@@ -99,16 +108,27 @@ impl Translator {
             }
             Message::Commit { end_lsn, .. } => {
                 self.transaction = None;
-                Ok(Translated { end_lsn: Some(Lsn(end_lsn)), ..Translated::default() })
+                Ok(Translated {
+                    end_lsn: Some(Lsn(end_lsn)),
+                    ..Translated::default()
+                })
             }
-            Message::Keepalive { wal_end, .. } if self.transaction.is_none() => {
-                Ok(Translated { end_lsn: Some(Lsn(wal_end)), ..Translated::default() })
-            }
-            Message::Logical { transactional: true, prefix, content, .. } if prefix == MESSAGE_PREFIX => {
+            Message::Keepalive { wal_end, .. } if self.transaction.is_none() => Ok(Translated {
+                end_lsn: Some(Lsn(wal_end)),
+                ..Translated::default()
+            }),
+            Message::Logical {
+                transactional: true,
+                prefix,
+                content,
+                ..
+            } if prefix == MESSAGE_PREFIX => {
                 self.set_context(&content);
                 Ok(Translated::default())
             }
-            Message::Insert { relation, new } => Ok(self.change(&relation, Operation::Insert, None, Some(new))),
+            Message::Insert { relation, new } => {
+                Ok(self.change(&relation, Operation::Insert, None, Some(new)))
+            }
             Message::Update { relation, old, new } => {
                 Ok(self.change(&relation, Operation::Update, old, Some(new)))
             }
@@ -121,7 +141,9 @@ impl Translator {
     }
 
     fn set_context(&mut self, content: &[u8]) {
-        let Some(transaction) = &mut self.transaction else { return };
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
         // Anybody who can write SQL can write such a message; a broken one must not stop the stream.
         transaction.context = serde_json::from_slice(content).unwrap_or_else(|error| {
             tracing::warn!(%error, xid = transaction.xid, "a logical message with our prefix is not a request context");
@@ -136,7 +158,8 @@ impl Translator {
         old: Option<OldTuple>,
         new: Option<Tuple>,
     ) -> Translated {
-        let bytes = new.iter().map(tuple_bytes).sum::<usize>() + old.iter().map(old_bytes).sum::<usize>();
+        let bytes =
+            new.iter().map(tuple_bytes).sum::<usize>() + old.iter().map(old_bytes).sum::<usize>();
         let old = old.map(|old| old_row(relation, old));
         let (new, unchanged_toast) = match new {
             Some(tuple) => {
@@ -158,13 +181,20 @@ impl Translator {
             unchanged_toast,
             ..event
         });
-        Translated { events: event.into_iter().collect(), end_lsn: None, bytes }
+        Translated {
+            events: event.into_iter().collect(),
+            end_lsn: None,
+            bytes,
+        }
     }
 
     /// One event for each table that a TRUNCATE names or cascades to.
     fn truncate(&mut self, relations: &[Arc<Relation>]) -> Translated {
         let event = |relation: &Arc<Relation>| self.event(relation, Operation::Truncate);
-        Translated { events: relations.iter().filter_map(event).collect(), ..Translated::default() }
+        Translated {
+            events: relations.iter().filter_map(event).collect(),
+            ..Translated::default()
+        }
     }
 
     /// An event without rows; None outside a transaction, where Postgres sends no changes.
@@ -174,7 +204,11 @@ impl Translator {
         transaction.next_ordinal += 1;
         Some(ChangeEvent {
             v: FORMAT_VERSION,
-            id: EventId { epoch: self.epoch, commit_lsn: transaction.commit_lsn, ordinal },
+            id: EventId {
+                epoch: self.epoch,
+                commit_lsn: transaction.commit_lsn,
+                ordinal,
+            },
             xid: transaction.xid,
             commit_time_us: transaction.commit_time_us,
             schema: relation.schema.clone(),
@@ -190,8 +224,13 @@ impl Translator {
     }
 
     fn key(&self, relation: &Relation, row: Option<&Row>) -> Row {
-        let (Some(row), Some(columns)) = (row, self.keys.get(&relation.id)) else { return Row::new() };
-        columns.iter().filter_map(|name| Some((name.clone(), row.get(name)?.clone()))).collect()
+        let (Some(row), Some(columns)) = (row, self.keys.get(&relation.id)) else {
+            return Row::new();
+        };
+        columns
+            .iter()
+            .filter_map(|name| Some((name.clone(), row.get(name)?.clone())))
+            .collect()
     }
 }
 
@@ -238,12 +277,16 @@ fn text(value: Value) -> Option<Option<String>> {
 }
 
 fn changed_columns(old: &Row, new: &Row) -> Vec<String> {
-    let differs = |(name, value): &(&String, &Option<String>)| old.get(*name).is_none_or(|old| old != *value);
+    let differs =
+        |(name, value): &(&String, &Option<String>)| old.get(*name).is_none_or(|old| old != *value);
     // With only the key known of the old row, nothing can be said of the other columns.
     if old.len() < new.len() {
         return Vec::new();
     }
-    new.iter().filter(differs).map(|(name, _)| name.clone()).collect()
+    new.iter()
+        .filter(differs)
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 fn tuple_bytes(tuple: &Tuple) -> usize {

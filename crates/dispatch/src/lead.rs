@@ -26,7 +26,9 @@ pub(crate) async fn lead(
     triggers: &watch::Receiver<TriggerSet>,
     shutdown: &CancellationToken,
 ) -> Result<(), Error> {
-    let Some(leadership) = log.lead_dispatch().await? else { return Ok(()) };
+    let Some(leadership) = log.lead_dispatch().await? else {
+        return Ok(());
+    };
     tokio::select! {
         led = dispatch(config, log, queue, triggers, shutdown, leadership) => led,
         () = maintain(config, log, shutdown) => Ok(()),
@@ -105,8 +107,14 @@ impl<'a> Dispatch<'a> {
     ) -> Result<usize, Error> {
         let room = (config.max_queued as usize).saturating_sub(self.unsettled.len());
         let limit = config.batch_max_events.min(room);
-        let entries = if limit == 0 { Vec::new() } else { self.log.read(self.cursor, limit).await? };
-        let Some(last) = entries.last().map(|entry| entry.log_offset) else { return Ok(0) };
+        let entries = if limit == 0 {
+            Vec::new()
+        } else {
+            self.log.read(self.cursor, limit).await?
+        };
+        let Some(last) = entries.last().map(|entry| entry.log_offset) else {
+            return Ok(0);
+        };
         let count = entries.len();
         let settled = match self.cursor < self.repeated_until {
             true => self.log.settled_deliveries(self.cursor, last).await?,
@@ -114,7 +122,11 @@ impl<'a> Dispatch<'a> {
         };
         let plan = plan(entries, triggers, &settled);
         failpoint::pass(failpoint::DISPATCH_READ);
-        match self.queue.push(self.state.generation, &plan.deliveries).await {
+        match self
+            .queue
+            .push(self.state.generation, &plan.deliveries)
+            .await
+        {
             Ok(()) => {}
             Err(tidegate_queue::Error::GenerationLost { .. }) => {
                 self.begin_generation().await?;
@@ -139,10 +151,16 @@ impl<'a> Dispatch<'a> {
             // Postgres first: a crash in between leaves a generation that Redis does not know, and the next leader begins another.
             self.record_in(generation).await?;
             failpoint::pass(failpoint::DISPATCH_GENERATION_RECORDED);
-            match self.queue.open_generation(generation, self.repeated_until).await {
+            match self
+                .queue
+                .open_generation(generation, self.repeated_until)
+                .await
+            {
                 Ok(()) => break,
                 // Redis is older than this log: it knows generations that the log does not.
-                Err(tidegate_queue::Error::GenerationLost { found: Some(found), .. }) if found >= generation => {
+                Err(tidegate_queue::Error::GenerationLost {
+                    found: Some(found), ..
+                }) if found >= generation => {
                     generation = found + 1;
                 }
                 Err(error) => return Err(error.into()),
@@ -167,7 +185,10 @@ impl<'a> Dispatch<'a> {
         if self.queue.generation().await? != Some(self.state.generation) {
             return self.begin_generation().await;
         }
-        let counts = self.log.settled_counts(self.state.settled_offset, self.cursor).await?;
+        let counts = self
+            .log
+            .settled_counts(self.state.settled_offset, self.cursor)
+            .await?;
         self.unsettled.take_in(&counts);
         self.record().await?;
         self.report().await
@@ -202,6 +223,10 @@ impl<'a> Dispatch<'a> {
     }
 
     fn idle_time(&self, config: &Config) -> Duration {
-        if self.unsettled.len() == 0 { config.settle_interval } else { BUSY_SETTLE_INTERVAL }
+        if self.unsettled.len() == 0 {
+            config.settle_interval
+        } else {
+            BUSY_SETTLE_INTERVAL
+        }
     }
 }

@@ -52,7 +52,10 @@ pub async fn run(
         let wait = match led {
             Ok(()) => config.standby_interval,
             Err(error) if error.is_transient() => {
-                tracing::warn!(error = chain(&error), "dispatch was interrupted; trying again");
+                tracing::warn!(
+                    error = chain(&error),
+                    "dispatch was interrupted; trying again"
+                );
                 Duration::from_millis(500)
             }
             Err(error) => return Err(error),

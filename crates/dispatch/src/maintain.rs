@@ -21,7 +21,13 @@ pub(crate) async fn maintain(config: &Config, log: &EventLog, shutdown: &Cancell
     }
     let log = log.clone();
     let tick = move || once(log.clone(), keep_days);
-    tidegate_queue::every("event log maintenance", INTERVAL, tick, shutdown.clone().cancelled_owned()).await;
+    tidegate_queue::every(
+        "event log maintenance",
+        INTERVAL,
+        tick,
+        shutdown.clone().cancelled_owned(),
+    )
+    .await;
 }
 
 async fn once(log: EventLog, keep_days: u32) -> Result<(), String> {
@@ -29,7 +35,10 @@ async fn once(log: EventLog, keep_days: u32) -> Result<(), String> {
         log.ensure_partitions(DAYS_AHEAD).await?;
         log.drop_expired(keep_days).await
     };
-    for partition in maintained.await.map_err(|error: tidegate_event_log::Error| chain(&error))? {
+    for partition in maintained
+        .await
+        .map_err(|error: tidegate_event_log::Error| chain(&error))?
+    {
         tracing::info!(partition, "dropped a partition of the event log");
     }
     Ok(())

@@ -29,13 +29,18 @@ pub(crate) fn plan(
         let order_key = event.order_key();
         // A table without a primary key has no objects to keep in order.
         let unordered = event.key.is_empty();
-        let mut delivery = Delivery { log_offset, trigger: fired[0].clone(), event };
+        let mut delivery = Delivery {
+            log_offset,
+            trigger: fired[0].clone(),
+            event,
+        };
         for (position, trigger) in (0u16..).zip(fired) {
             if settled.contains(&(log_offset, trigger.to_string())) {
                 continue;
             }
             delivery.trigger = trigger;
-            let payload = serde_json::to_vec(&delivery).expect("a delivery is maps with string keys");
+            let payload =
+                serde_json::to_vec(&delivery).expect("a delivery is maps with string keys");
             plan.deliveries.push(tidegate_queue::Delivery {
                 log_offset,
                 position,

@@ -16,7 +16,11 @@ struct Owing {
 
 impl Unsettled {
     pub fn add(&mut self, owed: &[(u64, u32)]) {
-        let owing = |&(log_offset, owed): &(u64, u32)| Owing { log_offset, owed, settled: 0 };
+        let owing = |&(log_offset, owed): &(u64, u32)| Owing {
+            log_offset,
+            owed,
+            settled: 0,
+        };
         self.events.extend(owed.iter().map(owing));
     }
 
@@ -28,19 +32,28 @@ impl Unsettled {
     pub fn take_in(&mut self, counts: &[(u64, u32)]) {
         let mut events = self.events.iter_mut().peekable();
         for &(log_offset, settled) in counts {
-            while events.next_if(|event| event.log_offset < log_offset).is_some() {}
+            while events
+                .next_if(|event| event.log_offset < log_offset)
+                .is_some()
+            {}
             if let Some(event) = events.next_if(|event| event.log_offset == log_offset) {
                 event.settled = settled;
             }
         }
-        while self.events.front().is_some_and(|event| event.settled >= event.owed) {
+        while self
+            .events
+            .front()
+            .is_some_and(|event| event.settled >= event.owed)
+        {
             self.events.pop_front();
         }
     }
 
     /// Everything up to here is settled, when everything up to `dispatched` has been queued.
     pub fn settled_offset(&self, dispatched: u64) -> u64 {
-        self.events.front().map_or(dispatched, |event| event.log_offset - 1)
+        self.events
+            .front()
+            .map_or(dispatched, |event| event.log_offset - 1)
     }
 
     pub fn len(&self) -> usize {
@@ -49,7 +62,10 @@ impl Unsettled {
 
     /// Deliveries queued and without a final outcome, as far as `take_in` was told.
     pub fn pending(&self) -> u64 {
-        self.events.iter().map(|event| u64::from(event.owed.saturating_sub(event.settled))).sum()
+        self.events
+            .iter()
+            .map(|event| u64::from(event.owed.saturating_sub(event.settled)))
+            .sum()
     }
 }
 

@@ -103,9 +103,15 @@ impl EventLog {
         let (client, connection) = self.dedicated().await?;
         tokio::spawn(connection);
         // The log is the promise that a change is not lost: whatever the database's default is, wait for the disk.
-        client.batch_execute("set synchronous_commit = on; set statement_timeout = '60s'").await?;
+        client
+            .batch_execute("set synchronous_commit = on; set statement_timeout = '60s'")
+            .await?;
         let append = client.prepare(APPEND).await?;
-        Ok(Appender { client, append, checkpoint })
+        Ok(Appender {
+            client,
+            append,
+            checkpoint,
+        })
     }
 }
 
@@ -130,10 +136,15 @@ impl Appender {
     /// [`Error::Fenced`]: another appender has taken over; stop. [`Error::Unavailable`]: whether the
     /// events were added is unknown; load the checkpoint again and continue from it.
     pub async fn append(&mut self, events: &[ChangeEvent], end_lsn: Lsn) -> Result<u64, Error> {
-        let last = events.last().expect("the caller appends at least one event");
+        let last = events
+            .last()
+            .expect("the caller appends at least one event");
         let at = &self.checkpoint;
         let times: Vec<i64> = events.iter().map(|event| event.commit_time_us).collect();
-        let lsns: Vec<PgLsn> = events.iter().map(|event| pg_lsn(event.id.commit_lsn)).collect();
+        let lsns: Vec<PgLsn> = events
+            .iter()
+            .map(|event| pg_lsn(event.id.commit_lsn))
+            .collect();
         let ordinals: Vec<i32> = events.iter().map(|event| event.id.ordinal as i32).collect();
         let bodies: Vec<String> = events.iter().map(encode).collect();
         let row = self
@@ -155,7 +166,9 @@ impl Appender {
                 ],
             )
             .await?;
-        let row = row.ok_or_else(|| Error::Fenced { slot: at.slot_name.clone() })?;
+        let row = row.ok_or_else(|| Error::Fenced {
+            slot: at.slot_name.clone(),
+        })?;
         self.checkpoint.commit_lsn = last.id.commit_lsn;
         self.checkpoint.ordinal = last.id.ordinal + 1;
         self.checkpoint.end_lsn = end_lsn;

@@ -28,7 +28,9 @@ impl EventLog {
     pub async fn lead_dispatch(&self) -> Result<Option<Leadership>, Error> {
         let (client, connection) = self.dedicated().await?;
         tokio::spawn(connection);
-        let row = client.query_one("select pg_try_advisory_lock($1)", &[&DISPATCH_LOCK]).await?;
+        let row = client
+            .query_one("select pg_try_advisory_lock($1)", &[&DISPATCH_LOCK])
+            .await?;
         Ok(row.get::<_, bool>(0).then_some(Leadership { client }))
     }
 
@@ -42,8 +44,11 @@ impl EventLog {
                   group by log_offset order by log_offset",
             )
             .await?;
-        let rows = client.query(&statement, &[&(after as i64), &(up_to as i64)]).await?;
-        let entry = |row: &tokio_postgres::Row| (row.get::<_, i64>(0) as u64, row.get::<_, i32>(1) as u32);
+        let rows = client
+            .query(&statement, &[&(after as i64), &(up_to as i64)])
+            .await?;
+        let entry =
+            |row: &tokio_postgres::Row| (row.get::<_, i64>(0) as u64, row.get::<_, i32>(1) as u32);
         Ok(rows.iter().map(entry).collect())
     }
 
@@ -61,13 +66,19 @@ impl EventLog {
                 &[&(after as i64), &(up_to as i64)],
             )
             .await?;
-        Ok(rows.iter().map(|row| (row.get::<_, i64>(0) as u64, row.get(1))).collect())
+        Ok(rows
+            .iter()
+            .map(|row| (row.get::<_, i64>(0) as u64, row.get(1)))
+            .collect())
     }
 
     pub async fn dispatch_state(&self) -> Result<DispatchState, Error> {
         let client = self.client().await?;
         let row = client
-            .query_one("select log_offset, settled_offset, generation from tidegate.dispatch", &[])
+            .query_one(
+                "select log_offset, settled_offset, generation from tidegate.dispatch",
+                &[],
+            )
             .await?;
         Ok(DispatchState {
             log_offset: row.get::<_, i64>(0) as u64,
@@ -82,9 +93,14 @@ impl Leadership {
     pub async fn record(&self, state: &DispatchState) -> Result<(), Error> {
         let statement = "update tidegate.dispatch
                             set log_offset = $1, settled_offset = $2, generation = $3";
-        let parameters: [i64; 3] =
-            [state.log_offset as i64, state.settled_offset as i64, state.generation as i64];
-        self.client.execute(statement, &[&parameters[0], &parameters[1], &parameters[2]]).await?;
+        let parameters: [i64; 3] = [
+            state.log_offset as i64,
+            state.settled_offset as i64,
+            state.generation as i64,
+        ];
+        self.client
+            .execute(statement, &[&parameters[0], &parameters[1], &parameters[2]])
+            .await?;
         Ok(())
     }
 }

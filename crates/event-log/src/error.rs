@@ -18,7 +18,10 @@ pub enum Error {
     Refused { source: tokio_postgres::Error },
     /// A stored event cannot be read; call a human.
     #[error("the event at offset {log_offset} cannot be decoded")]
-    Decode { log_offset: u64, source: serde_json::Error },
+    Decode {
+        log_offset: u64,
+        source: serde_json::Error,
+    },
 }
 
 impl Error {
@@ -40,7 +43,9 @@ impl From<tokio_postgres::Error> for Error {
             Some(state) => ["08", "53", "57", "40"].contains(&&state.code()[..2]),
         };
         if transient {
-            Error::Unavailable { source: source.into() }
+            Error::Unavailable {
+                source: source.into(),
+            }
         } else {
             Error::Refused { source }
         }

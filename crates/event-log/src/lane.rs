@@ -58,7 +58,12 @@ impl EventLog {
                 &[&i32::from(lanes)],
             )
             .await?;
-        Ok(Lanes { log: self.clone(), worker: worker.to_owned(), lanes, lease })
+        Ok(Lanes {
+            log: self.clone(),
+            worker: worker.to_owned(),
+            lanes,
+            lease,
+        })
     }
 }
 
@@ -74,7 +79,10 @@ impl Lanes {
         let statement = client.prepare_cached(RENEW).await?;
         let seconds = self.lease.as_secs_f64();
         let rows = client
-            .query(&statement, &[&self.worker, &seconds, &i32::from(self.lanes)])
+            .query(
+                &statement,
+                &[&self.worker, &seconds, &i32::from(self.lanes)],
+            )
             .await?;
         let lease = |row: &tokio_postgres::Row| LaneLease {
             lane: row.get::<_, i32>(0) as u16,
@@ -110,7 +118,12 @@ impl Lanes {
                 &[&self.worker],
             )
             .await?;
-        client.execute("delete from tidegate.worker where name = $1", &[&self.worker]).await?;
+        client
+            .execute(
+                "delete from tidegate.worker where name = $1",
+                &[&self.worker],
+            )
+            .await?;
         Ok(())
     }
 }

@@ -48,7 +48,9 @@ impl EventLog {
     /// [`Error::Unavailable`]: Postgres cannot be reached; retry. [`Error::Config`]: the URL is wrong.
     pub async fn connect(config: Config) -> Result<EventLog, Error> {
         let postgres = postgres_config(&config.database_url)?;
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let recycling = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
         let manager = Manager::from_config(postgres.clone(), NoTls, recycling);
         let pool = Pool::builder(manager)
             .max_size(config.max_connections)
@@ -60,7 +62,9 @@ impl EventLog {
     }
 
     pub(crate) async fn client(&self) -> Result<Object, Error> {
-        self.pool.get().await.map_err(|source| Error::Unavailable { source: source.into() })
+        self.pool.get().await.map_err(|source| Error::Unavailable {
+            source: source.into(),
+        })
     }
 
     /// A connection outside the pool, for what holds one for long: the appender, leadership, LISTEN.
@@ -75,8 +79,9 @@ pub(crate) type DedicatedConnection =
 pub(crate) type Dedicated = (tokio_postgres::Client, DedicatedConnection);
 
 fn postgres_config(url: &str) -> Result<tokio_postgres::Config, Error> {
-    let mut config = tokio_postgres::Config::from_str(url)
-        .map_err(|source| Error::Config { source: Box::new(source) })?;
+    let mut config = tokio_postgres::Config::from_str(url).map_err(|source| Error::Config {
+        source: Box::new(source),
+    })?;
     config.application_name("tidegate event log");
     // Migrating says on each start what is already there.
     config.options("-c client_min_messages=warning");

@@ -28,7 +28,10 @@ impl EventLog {
                 }
             }
         }
-        Ok(Listener { connection, _client: client })
+        Ok(Listener {
+            connection,
+            _client: client,
+        })
     }
 }
 
@@ -37,17 +40,24 @@ impl Listener {
     pub async fn changed(&mut self, at_most: Duration) -> Result<(), Error> {
         let waiting = async {
             loop {
-                match poll_fn(|cx| self.connection.poll_message(cx)).await.transpose()? {
+                match poll_fn(|cx| self.connection.poll_message(cx))
+                    .await
+                    .transpose()?
+                {
                     Some(AsyncMessage::Notification(_)) => return Ok(()),
                     Some(_) => {}
                     None => return Err(closed()),
                 }
             }
         };
-        tokio::time::timeout(at_most, waiting).await.unwrap_or(Ok(()))
+        tokio::time::timeout(at_most, waiting)
+            .await
+            .unwrap_or(Ok(()))
     }
 }
 
 fn closed() -> Error {
-    Error::Unavailable { source: "the listening connection was closed".into() }
+    Error::Unavailable {
+        source: "the listening connection was closed".into(),
+    }
 }

@@ -12,7 +12,8 @@ const MIGRATION_LOCK: i64 = 7_433_042_851;
 pub(crate) async fn run(log: &EventLog) -> Result<(), Error> {
     let mut client = log.client().await?;
     let tx = client.transaction().await?;
-    tx.execute("select pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK]).await?;
+    tx.execute("select pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])
+        .await?;
     tx.batch_execute(
         "create schema if not exists tidegate;
          create table if not exists tidegate.migration (
@@ -20,10 +21,16 @@ pub(crate) async fn run(log: &EventLog) -> Result<(), Error> {
              applied_at timestamptz not null default clock_timestamp())",
     )
     .await?;
-    let row =
-        tx.query_one("select coalesce(max(version), 0) from tidegate.migration", &[]).await?;
+    let row = tx
+        .query_one(
+            "select coalesce(max(version), 0) from tidegate.migration",
+            &[],
+        )
+        .await?;
     let applied: i32 = row.get(0);
-    for (version, (name, sql)) in (1i32..).zip(MIGRATIONS).filter(|(version, _)| *version > applied)
+    for (version, (name, sql)) in (1i32..)
+        .zip(MIGRATIONS)
+        .filter(|(version, _)| *version > applied)
     {
         tx.batch_execute(sql).await?;
         tx.execute(

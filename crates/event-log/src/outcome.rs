@@ -86,8 +86,10 @@ impl EventLog {
         let lanes: Vec<i32> = outcomes.iter().map(|o| i32::from(o.lane.lane)).collect();
         let triggers: Vec<String> = outcomes.iter().map(|o| o.trigger.to_string()).collect();
         let statuses: Vec<&str> = outcomes.iter().map(|o| o.status.as_str()).collect();
-        let errors: Vec<Option<String>> =
-            outcomes.iter().map(|o| o.error.as_deref().map(storable)).collect();
+        let errors: Vec<Option<String>> = outcomes
+            .iter()
+            .map(|o| o.error.as_deref().map(storable))
+            .collect();
         let client = self.client().await?;
         let statement = client.prepare_cached(RECORD).await?;
         client
@@ -114,8 +116,9 @@ impl EventLog {
                   where log_offset = $1 and trigger = $2",
             )
             .await?;
-        let row =
-            client.query_opt(&statement, &[&(log_offset as i64), &trigger.to_string()]).await?;
+        let row = client
+            .query_opt(&statement, &[&(log_offset as i64), &trigger.to_string()])
+            .await?;
         Ok(row.map(|row| Recorded {
             status: Status::from_stored(row.get(0)),
             attempts: row.get::<_, i32>(1) as u32,
@@ -139,5 +142,9 @@ impl EventLog {
 /// Postgres text holds no NUL, and an error message of megabytes helps nobody.
 fn storable(message: &str) -> String {
     const MAX_ERROR_CHARS: usize = 8 * 1024;
-    message.chars().filter(|c| *c != '\0').take(MAX_ERROR_CHARS).collect()
+    message
+        .chars()
+        .filter(|c| *c != '\0')
+        .take(MAX_ERROR_CHARS)
+        .collect()
 }

@@ -22,7 +22,9 @@ impl EventLog {
                   where log_offset > $1 and log_offset <= $1 + $2 order by log_offset",
             )
             .await?;
-        let rows = client.query(&statement, &[&(after as i64), &(limit as i64)]).await?;
+        let rows = client
+            .query(&statement, &[&(after as i64), &(limit as i64)])
+            .await?;
         rows.iter()
             .map(|row| {
                 let log_offset = row.get::<_, i64>(0) as u64;
@@ -37,7 +39,10 @@ impl EventLog {
     pub async fn last_offset(&self) -> Result<u64, Error> {
         let client = self.client().await?;
         let row = client
-            .query_one("select coalesce(max(log_offset), 0) from tidegate.capture", &[])
+            .query_one(
+                "select coalesce(max(log_offset), 0) from tidegate.capture",
+                &[],
+            )
             .await?;
         Ok(row.get::<_, i64>(0) as u64)
     }

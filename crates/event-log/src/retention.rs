@@ -84,7 +84,9 @@ impl EventLog {
                 )
                 .await?;
         }
-        client.batch_execute(&format!("drop table tidegate.{name}")).await?;
+        client
+            .batch_execute(&format!("drop table tidegate.{name}"))
+            .await?;
         Ok(true)
     }
 }

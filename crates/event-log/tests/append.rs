@@ -14,10 +14,26 @@ async fn events_come_back_as_they_were_with_dense_offsets() {
     assert_eq!(appender.append(&events[..2], Lsn(11)).await.unwrap(), 2);
     assert_eq!(appender.append(&events[2..], Lsn(21)).await.unwrap(), 3);
     let read = log.read(0, 10).await.unwrap();
-    assert_eq!(read.iter().map(|entry| entry.log_offset).collect::<Vec<_>>(), [1, 2, 3]);
-    assert_eq!(read.into_iter().map(|entry| entry.event).collect::<Vec<_>>(), events);
+    assert_eq!(
+        read.iter()
+            .map(|entry| entry.log_offset)
+            .collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+    assert_eq!(
+        read.into_iter()
+            .map(|entry| entry.event)
+            .collect::<Vec<_>>(),
+        events
+    );
     assert_eq!(log.read(1, 1).await.unwrap()[0].log_offset, 2);
-    assert_eq!((log.read(3, 10).await.unwrap().len(), log.last_offset().await.unwrap()), (0, 3));
+    assert_eq!(
+        (
+            log.read(3, 10).await.unwrap().len(),
+            log.last_offset().await.unwrap()
+        ),
+        (0, 3)
+    );
 }
 
 #[tokio::test]
@@ -26,12 +42,24 @@ async fn a_restarted_appender_knows_what_is_there() {
     log.create_checkpoint(&checkpoint()).await.unwrap();
     let mut appender = log.appender(checkpoint()).await.unwrap();
     // Killed in the middle of the transaction that commits at 20.
-    appender.append(&[event(10, 0), event(20, 0), event(20, 1)], Lsn(11)).await.unwrap();
+    appender
+        .append(&[event(10, 0), event(20, 0), event(20, 1)], Lsn(11))
+        .await
+        .unwrap();
     drop(appender);
     let found = log.checkpoint(SLOT).await.unwrap().unwrap();
-    assert_eq!((found.commit_lsn, found.ordinal, found.end_lsn, found.log_offset), (Lsn(20), 2, Lsn(11), 3));
+    assert_eq!(
+        (
+            found.commit_lsn,
+            found.ordinal,
+            found.end_lsn,
+            found.log_offset
+        ),
+        (Lsn(20), 2, Lsn(11), 3)
+    );
     let mut appender = log.appender(found).await.unwrap();
-    let known = [(10, 0), (20, 0), (20, 1), (20, 2), (30, 0)].map(|(lsn, ordinal)| appender.has(Lsn(lsn), ordinal));
+    let known = [(10, 0), (20, 0), (20, 1), (20, 2), (30, 0)]
+        .map(|(lsn, ordinal)| appender.has(Lsn(lsn), ordinal));
     assert_eq!(known, [true, true, true, false, false]);
     assert_eq!(appender.append(&[event(20, 2)], Lsn(21)).await.unwrap(), 4);
 }
@@ -41,7 +69,11 @@ async fn of_two_appenders_the_slower_adds_nothing() {
     let (database, log) = log().await;
     log.create_checkpoint(&checkpoint()).await.unwrap();
     let mut slow = log.appender(checkpoint()).await.unwrap();
-    let mut quick = connect(&database).await.appender(checkpoint()).await.unwrap();
+    let mut quick = connect(&database)
+        .await
+        .appender(checkpoint())
+        .await
+        .unwrap();
     quick.append(&[event(10, 0)], Lsn(11)).await.unwrap();
     let refused = slow.append(&[event(10, 0), event(20, 0)], Lsn(21)).await;
     assert!(matches!(refused, Err(Error::Fenced { .. })), "{refused:?}");

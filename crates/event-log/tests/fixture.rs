@@ -1,7 +1,9 @@
 //! A log in a database of its own, and events to put into it.
 
 use tidegate_event::change::FORMAT_VERSION;
-use tidegate_event::{ChangeEvent, EventId, Lsn, Operation, RequestContext, Row, Trigger, TriggerKind};
+use tidegate_event::{
+    ChangeEvent, EventId, Lsn, Operation, RequestContext, Row, Trigger, TriggerKind,
+};
 use tidegate_event_log::{Checkpoint, Config, EventLog};
 use tidegate_testkit::{Database, Postgres};
 
@@ -14,7 +16,10 @@ pub async fn log() -> (Database, EventLog) {
 }
 
 pub async fn connect(database: &Database) -> EventLog {
-    let config = Config { database_url: database.url().to_owned(), max_connections: 4 };
+    let config = Config {
+        database_url: database.url().to_owned(),
+        max_connections: 4,
+    };
     EventLog::connect(config).await.unwrap()
 }
 
@@ -33,10 +38,16 @@ pub fn checkpoint() -> Checkpoint {
 
 /// The `ordinal`th change of the transaction that committed at `lsn`, now.
 pub fn event(lsn: u64, ordinal: u32) -> ChangeEvent {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     ChangeEvent {
         v: FORMAT_VERSION,
-        id: EventId { epoch: 1, commit_lsn: Lsn(lsn), ordinal },
+        id: EventId {
+            epoch: 1,
+            commit_lsn: Lsn(lsn),
+            ordinal,
+        },
         xid: 7,
         commit_time_us: now.as_micros() as i64,
         schema: "public".into(),
@@ -44,7 +55,10 @@ pub fn event(lsn: u64, ordinal: u32) -> ChangeEvent {
         operation: Operation::Insert,
         key: Row::from([("objectId".into(), Some("a".into()))]),
         old: None,
-        new: Some(Row::from([("objectId".into(), Some("a".into())), ("gone".into(), None)])),
+        new: Some(Row::from([
+            ("objectId".into(), Some("a".into())),
+            ("gone".into(), None),
+        ])),
         changed: Vec::new(),
         unchanged_toast: Vec::new(),
         context: RequestContext::direct_sql(),
@@ -52,5 +66,8 @@ pub fn event(lsn: u64, ordinal: u32) -> ChangeEvent {
 }
 
 pub fn trigger() -> Trigger {
-    Trigger { kind: TriggerKind::AfterSave, class: "Item".into() }
+    Trigger {
+        kind: TriggerKind::AfterSave,
+        class: "Item".into(),
+    }
 }

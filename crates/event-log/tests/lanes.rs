@@ -25,11 +25,17 @@ async fn two_workers_share_the_lanes_once_the_first_gives_up_its_surplus() {
     assert_eq!(second.renew().await.unwrap(), [], "nothing is free yet");
     let kept = first.renew().await.unwrap();
     assert_eq!(kept.len(), 4, "its fair share");
-    let surplus: Vec<LaneLease> = all.into_iter().filter(|lease| !kept.contains(lease)).collect();
+    let surplus: Vec<LaneLease> = all
+        .into_iter()
+        .filter(|lease| !kept.contains(lease))
+        .collect();
     first.release(&surplus).await.unwrap();
     let taken = second.renew().await.unwrap();
     assert_eq!(lanes(&taken), lanes(&surplus));
-    assert!(taken.iter().all(|lease| lease.fence == 2), "another owner, another fence");
+    assert!(
+        taken.iter().all(|lease| lease.fence == 2),
+        "another owner, another fence"
+    );
     first.leave().await.unwrap();
     assert_eq!(second.renew().await.unwrap().len(), 8);
 }
@@ -47,6 +53,10 @@ async fn a_silent_workers_lanes_go_to_the_next_and_its_late_release_changes_noth
     let taken = next.renew().await.unwrap();
     assert_eq!((taken.len(), taken[0].fence), (4, 2));
     silent.release(&held).await.unwrap();
-    assert_eq!(next.renew().await.unwrap(), taken, "renewing keeps lanes and fences");
+    assert_eq!(
+        next.renew().await.unwrap(),
+        taken,
+        "renewing keeps lanes and fences"
+    );
     assert_eq!(silent.renew().await.unwrap(), []);
 }

@@ -30,15 +30,39 @@ async fn a_partition_goes_only_when_everything_in_it_is_done() {
         event.commit_time_us -= days * DAY_US;
         event
     };
-    appender.append(&[aged(10, 10), aged(20, 9), aged(30, 0)], Lsn(31)).await.unwrap();
+    appender
+        .append(&[aged(10, 10), aged(20, 9), aged(30, 0)], Lsn(31))
+        .await
+        .unwrap();
     log.ensure_partitions(2).await.unwrap();
     log.ensure_partitions(2).await.unwrap();
 
-    assert_eq!(log.drop_expired(7).await.unwrap(), Vec::<String>::new(), "not settled yet");
-    let leadership = log.lead_dispatch().await.unwrap().expect("nobody else leads");
+    assert_eq!(
+        log.drop_expired(7).await.unwrap(),
+        Vec::<String>::new(),
+        "not settled yet"
+    );
+    let leadership = log
+        .lead_dispatch()
+        .await
+        .unwrap()
+        .expect("nobody else leads");
     assert!(log.lead_dispatch().await.unwrap().is_none(), "one leads");
-    leadership.record(&DispatchState { log_offset: 3, settled_offset: 3, generation: 1 }).await.unwrap();
-    let lane = log.lanes("worker", 1, Duration::from_secs(60)).await.unwrap().renew().await.unwrap()[0];
+    leadership
+        .record(&DispatchState {
+            log_offset: 3,
+            settled_offset: 3,
+            generation: 1,
+        })
+        .await
+        .unwrap();
+    let lane = log
+        .lanes("worker", 1, Duration::from_secs(60))
+        .await
+        .unwrap()
+        .renew()
+        .await
+        .unwrap()[0];
     let outcome = |log_offset, status| Outcome {
         log_offset,
         trigger: trigger(),
@@ -48,9 +72,21 @@ async fn a_partition_goes_only_when_everything_in_it_is_done() {
         duration_us: 1,
         lane,
     };
-    log.record_outcomes(&[outcome(1, Status::Dead), outcome(2, Status::Done)]).await.unwrap();
+    log.record_outcomes(&[outcome(1, Status::Dead), outcome(2, Status::Done)])
+        .await
+        .unwrap();
     let dropped = log.drop_expired(7).await.unwrap();
-    assert_eq!(dropped.len(), 1, "the one with a dead letter stays: {dropped:?}");
-    let left: Vec<u64> = log.read(0, 10).await.unwrap().iter().map(|entry| entry.log_offset).collect();
+    assert_eq!(
+        dropped.len(),
+        1,
+        "the one with a dead letter stays: {dropped:?}"
+    );
+    let left: Vec<u64> = log
+        .read(0, 10)
+        .await
+        .unwrap()
+        .iter()
+        .map(|entry| entry.log_offset)
+        .collect();
     assert_eq!(left, [1, 3]);
 }

@@ -81,6 +81,10 @@ pub enum Source {
 impl RequestContext {
     /// The context of a change that no Tidegate process made: whoever can write SQL holds all rights.
     pub fn direct_sql() -> Self {
-        RequestContext { source: Source::Sql, master: true, ..RequestContext::default() }
+        RequestContext {
+            source: Source::Sql,
+            master: true,
+            ..RequestContext::default()
+        }
     }
 }

@@ -23,6 +23,9 @@ pub struct Notice {
 
 impl Delivery {
     pub fn id(&self) -> DeliveryId {
-        DeliveryId { event: self.event.id, trigger: self.trigger.to_string() }
+        DeliveryId {
+            event: self.event.id,
+            trigger: self.trigger.to_string(),
+        }
     }
 }

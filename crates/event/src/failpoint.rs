@@ -39,8 +39,8 @@ pub const ALL: [&str; 10] = [
 
 #[cfg(debug_assertions)]
 mod armed {
-    use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     static ARMED: OnceLock<(String, AtomicU32)> = OnceLock::new();
 
@@ -50,7 +50,9 @@ mod armed {
     }
 
     pub fn pass(place: &str) {
-        let Some((armed, left)) = ARMED.get() else { return };
+        let Some((armed, left)) = ARMED.get() else {
+            return;
+        };
         if armed == place && left.fetch_sub(1, Ordering::Relaxed) == 1 {
             // As kill -9 would: no destructor, no flush, no goodbye.
             std::process::abort();

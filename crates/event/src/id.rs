@@ -36,7 +36,14 @@ pub struct ParseEventIdError {
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Lsn(lsn) = self.commit_lsn;
-        write!(f, "{}-{:X}.{:X}-{}", self.epoch, lsn >> 32, lsn & 0xFFFF_FFFF, self.ordinal)
+        write!(
+            f,
+            "{}-{:X}.{:X}-{}",
+            self.epoch,
+            lsn >> 32,
+            lsn & 0xFFFF_FFFF,
+            self.ordinal
+        )
     }
 }
 
@@ -49,9 +56,15 @@ impl FromStr for EventId {
             let epoch = parts.next()?.parse().ok()?;
             let commit_lsn = parts.next()?.replacen('.', "/", 1).parse().ok()?;
             let ordinal = parts.next()?.parse().ok()?;
-            Some(EventId { epoch, commit_lsn, ordinal })
+            Some(EventId {
+                epoch,
+                commit_lsn,
+                ordinal,
+            })
         };
-        parse().ok_or_else(|| ParseEventIdError { text: text.to_owned() })
+        parse().ok_or_else(|| ParseEventIdError {
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -80,8 +93,16 @@ mod tests {
 
     #[test]
     fn an_event_id_survives_its_text_form_and_sorts_by_commit() {
-        let first = EventId { epoch: 1, commit_lsn: Lsn(0x16_B374_D848), ordinal: 7 };
-        let later = EventId { epoch: 1, commit_lsn: Lsn(0x16_B374_D849), ordinal: 0 };
+        let first = EventId {
+            epoch: 1,
+            commit_lsn: Lsn(0x16_B374_D848),
+            ordinal: 7,
+        };
+        let later = EventId {
+            epoch: 1,
+            commit_lsn: Lsn(0x16_B374_D849),
+            ordinal: 0,
+        };
         assert_eq!(first.to_string(), "1-16.B374D848-7");
         assert_eq!("1-16.B374D848-7".parse::<EventId>().unwrap(), first);
         assert!(first < later);

@@ -32,7 +32,9 @@ impl FromStr for Lsn {
             let low = u32::from_str_radix(low, 16).ok()?;
             Some(Lsn(u64::from(high) << 32 | u64::from(low)))
         };
-        parse().ok_or_else(|| ParseLsnError { text: text.to_owned() })
+        parse().ok_or_else(|| ParseLsnError {
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -55,7 +57,11 @@ mod tests {
 
     #[test]
     fn text_form_is_the_one_postgres_prints() {
-        for (number, text) in [(0, "0/0"), (0x16_B374_D848, "16/B374D848"), (u64::MAX, "FFFFFFFF/FFFFFFFF")] {
+        for (number, text) in [
+            (0, "0/0"),
+            (0x16_B374_D848, "16/B374D848"),
+            (u64::MAX, "FFFFFFFF/FFFFFFFF"),
+        ] {
             assert_eq!(Lsn(number).to_string(), text);
             assert_eq!(text.parse::<Lsn>().unwrap(), Lsn(number));
         }

@@ -27,6 +27,9 @@ mod tests {
 
     #[test]
     fn causes_follow_what_they_caused() {
-        assert_eq!(chain(&Outer(std::io::Error::other("no disk"))), "the log failed: no disk");
+        assert_eq!(
+            chain(&Outer(std::io::Error::other("no disk"))),
+            "the log failed: no disk"
+        );
     }
 }

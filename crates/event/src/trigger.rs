@@ -81,7 +81,10 @@ impl fmt::Display for Trigger {
 impl TriggerSet {
     pub fn has(&self, kind: TriggerKind, class: &str) -> bool {
         // A set of a few dozen entries; building the key to look up is cheaper than a second index.
-        self.0.contains(&Trigger { kind, class: class.to_owned() })
+        self.0.contains(&Trigger {
+            kind,
+            class: class.to_owned(),
+        })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Trigger> {
@@ -90,17 +93,26 @@ impl TriggerSet {
 
     /// Classes and `schema.table` names whose changes must be captured.
     pub fn captured_classes(&self) -> BTreeSet<&str> {
-        self.0.iter().filter(|trigger| trigger.kind.is_after_commit()).map(|trigger| trigger.class.as_str()).collect()
+        self.0
+            .iter()
+            .filter(|trigger| trigger.kind.is_after_commit())
+            .map(|trigger| trigger.class.as_str())
+            .collect()
     }
 
     /// The after-triggers that `event` fires, in a fixed order.
     pub fn matching(&self, event: &ChangeEvent) -> Vec<Trigger> {
-        let Some(kind) = TriggerKind::fired_by(event.operation) else { return Vec::new() };
+        let Some(kind) = TriggerKind::fired_by(event.operation) else {
+            return Vec::new();
+        };
         let qualified = format!("{}.{}", event.schema, event.table);
         let names = event.class().into_iter().chain([qualified.as_str()]);
         names
             .filter(|name| self.has(kind, name))
-            .map(|name| Trigger { kind, class: name.to_owned() })
+            .map(|name| Trigger {
+                kind,
+                class: name.to_owned(),
+            })
             .collect()
     }
 }
@@ -119,7 +131,11 @@ mod tests {
     fn event(schema: &str, table: &str, operation: Operation) -> ChangeEvent {
         ChangeEvent {
             v: crate::change::FORMAT_VERSION,
-            id: EventId { epoch: 1, commit_lsn: Lsn(1), ordinal: 0 },
+            id: EventId {
+                epoch: 1,
+                commit_lsn: Lsn(1),
+                ordinal: 0,
+            },
             xid: 1,
             commit_time_us: 0,
             schema: schema.into(),
@@ -136,7 +152,10 @@ mod tests {
 
     #[test]
     fn an_event_fires_the_after_trigger_of_its_class_and_of_its_qualified_table() {
-        let of = |kind, class: &str| Trigger { kind, class: class.into() };
+        let of = |kind, class: &str| Trigger {
+            kind,
+            class: class.into(),
+        };
         let set: TriggerSet = [
             of(TriggerKind::AfterSave, "Order"),
             of(TriggerKind::AfterSave, "billing.invoices"),
@@ -146,13 +165,31 @@ mod tests {
         .into_iter()
         .collect();
         let fired = |schema, table, operation| {
-            set.matching(&event(schema, table, operation)).iter().map(ToString::to_string).collect::<Vec<_>>()
+            set.matching(&event(schema, table, operation))
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
         };
-        assert_eq!(fired("public", "Order", Operation::Insert), ["afterSave:Order"]);
-        assert_eq!(fired("public", "Order", Operation::Delete), ["afterDelete:public.Order"]);
-        assert_eq!(fired("billing", "invoices", Operation::Update), ["afterSave:billing.invoices"]);
-        assert!(fired("billing", "Order", Operation::Insert).is_empty(), "a class lives in schema public");
+        assert_eq!(
+            fired("public", "Order", Operation::Insert),
+            ["afterSave:Order"]
+        );
+        assert_eq!(
+            fired("public", "Order", Operation::Delete),
+            ["afterDelete:public.Order"]
+        );
+        assert_eq!(
+            fired("billing", "invoices", Operation::Update),
+            ["afterSave:billing.invoices"]
+        );
+        assert!(
+            fired("billing", "Order", Operation::Insert).is_empty(),
+            "a class lives in schema public"
+        );
         assert!(fired("public", "Order", Operation::Truncate).is_empty());
-        assert_eq!(set.captured_classes().into_iter().collect::<Vec<_>>(), ["Order", "billing.invoices", "public.Order"]);
+        assert_eq!(
+            set.captured_classes().into_iter().collect::<Vec<_>>(),
+            ["Order", "billing.invoices", "public.Order"]
+        );
     }
 }

@@ -11,7 +11,9 @@ use tidegate_write_path::Error;
 pub(crate) enum Refusal {
     /// Unknown application, wrong or missing key. Says nothing more to whoever guesses.
     Unauthorized,
-    BodyTooLarge { max_bytes: usize },
+    BodyTooLarge {
+        max_bytes: usize,
+    },
     BodyUnreadable,
     Request(Error),
 }
@@ -41,7 +43,10 @@ impl IntoResponse for Refusal {
                 plain(StatusCode::PAYLOAD_TOO_LARGE, json!(error))
             }
             Refusal::BodyUnreadable => {
-                let error = ParseError::new(ErrorCode::INVALID_JSON, "the body could not be read to its end");
+                let error = ParseError::new(
+                    ErrorCode::INVALID_JSON,
+                    "the body could not be read to its end",
+                );
                 plain(StatusCode::BAD_REQUEST, json!(error))
             }
             Refusal::Request(error) => plain(status_of(&error), body_of(&error)),

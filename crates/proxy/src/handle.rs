@@ -43,7 +43,9 @@ async fn handle(State(api): State<Arc<Api>>, request: Request<Body>) -> Response
     let begun = Instant::now();
     let span = tracing::info_span!("request", request.id = request_id);
     let mut kind = "unreadable";
-    let answered = answer(&api, &parts, body, &request_id, &mut kind).instrument(span.clone()).await;
+    let answered = answer(&api, &parts, body, &request_id, &mut kind)
+        .instrument(span.clone())
+        .await;
     let mut response = answered.unwrap_or_else(|refusal| span.in_scope(|| refuse(refusal)));
     let status = response.status().as_u16();
     histogram!(metric_names::REQUEST_SECONDS, "kind" => kind, "status" => status.to_string())
@@ -64,7 +66,11 @@ async fn answer(
     let incoming = incoming::read(parts, body, api.config.max_body_bytes).await?;
     let master = api.config.keys.check(&incoming.credentials)?;
     // Axum has taken the mount off the path.
-    let request = tidegate_parse_protocol::Request::parse(&incoming.method, parts.uri.path(), &incoming.body)?;
+    let request = tidegate_parse_protocol::Request::parse(
+        &incoming.method,
+        parts.uri.path(),
+        &incoming.body,
+    )?;
     *kind = request.kind();
     let session = match &incoming.credentials.session_token {
         Some(token) if needs_session(&request) => Some(session(api, token).await?),
@@ -78,7 +84,10 @@ async fn answer(
         wait: wait(&parts.headers, api.config.wait_for_after_triggers),
     };
     let answer = api.write_path.execute(&caller, request).await?;
-    Ok(respond::respond(answer, &public_url(parts, &api.config.mount)))
+    Ok(respond::respond(
+        answer,
+        &public_url(parts, &api.config.mount),
+    ))
 }
 
 /// `/login` ignores a session token, valid or not.
@@ -109,7 +118,9 @@ fn cause(parts: &Parts, credentials: &Credentials, request_id: &str) -> Cause {
 }
 
 fn wait(headers: &HeaderMap, default: bool) -> Wait {
-    let asked = headers.get(&WAIT_HEADER).and_then(|value| value.to_str().ok());
+    let asked = headers
+        .get(&WAIT_HEADER)
+        .and_then(|value| value.to_str().ok());
     match asked {
         Some("none") => Wait::None,
         Some("after") => Wait::AfterTriggers,
@@ -120,9 +131,14 @@ fn wait(headers: &HeaderMap, default: bool) -> Wait {
 
 /// The client's own id, when it is one that can be logged; else a new one.
 fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get(&REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
+    let given = headers
+        .get(&REQUEST_ID_HEADER)
+        .and_then(|value| value.to_str().ok());
     let is_plain = |id: &&str| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        (1..=64).contains(&id.len())
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
     match given.filter(is_plain) {
         Some(id) => id.to_owned(),
@@ -131,13 +147,21 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 fn public_url(parts: &Parts, mount: &str) -> String {
-    let host = parts.headers.get("host").and_then(|value| value.to_str().ok()).unwrap_or("localhost");
+    let host = parts
+        .headers
+        .get("host")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("localhost");
     format!("http://{host}{mount}")
 }
 
 /// Logs what is this server's fault, once, with its cause; the client is told less.
 fn refuse(refusal: Refusal) -> Response {
-    if let Refusal::Request(error @ (tidegate_write_path::Error::Storage { .. } | tidegate_write_path::Error::Internal { .. })) = &refusal {
+    if let Refusal::Request(
+        error @ (tidegate_write_path::Error::Storage { .. }
+        | tidegate_write_path::Error::Internal { .. }),
+    ) = &refusal
+    {
         tracing::error!(error = chain(error), "a request failed");
     }
     refusal.into_response()

@@ -22,11 +22,23 @@ pub(crate) struct Incoming {
     pub credentials: Credentials,
 }
 
-pub(crate) async fn read(parts: &Parts, body: Body, max_body_bytes: usize) -> Result<Incoming, Refusal> {
+pub(crate) async fn read(
+    parts: &Parts,
+    body: Body,
+    max_body_bytes: usize,
+) -> Result<Incoming, Refusal> {
     let bytes = to_bytes(body, max_body_bytes).await.map_err(|error| {
         use std::error::Error;
-        let too_large = error.source().is_some_and(|source| source.to_string().contains("length limit"));
-        if too_large { Refusal::BodyTooLarge { max_bytes: max_body_bytes } } else { Refusal::BodyUnreadable }
+        let too_large = error
+            .source()
+            .is_some_and(|source| source.to_string().contains("length limit"));
+        if too_large {
+            Refusal::BodyTooLarge {
+                max_bytes: max_body_bytes,
+            }
+        } else {
+            Refusal::BodyUnreadable
+        }
     })?;
     let mut body = json_object(&bytes)?;
     let mut method = parts.method.to_string();
@@ -39,7 +51,11 @@ pub(crate) async fn read(parts: &Parts, body: Body, max_body_bytes: usize) -> Re
     for (name, value) in query_parameters(parts.uri.query().unwrap_or_default()) {
         body.insert(name, Value::String(value));
     }
-    Ok(Incoming { method, body: Value::Object(body), credentials })
+    Ok(Incoming {
+        method,
+        body: Value::Object(body),
+        credentials,
+    })
 }
 
 /// A body is JSON whatever its content type says: browsers send `text/plain` to save a round trip.
@@ -86,7 +102,9 @@ fn from_headers(headers: &HeaderMap) -> Result<Credentials, Refusal> {
 /// `Authorization: Basic`: user is the application id, password the master key or `javascript-key=…`.
 fn basic_authentication(headers: &HeaderMap, credentials: &mut Credentials) -> Option<()> {
     let value = headers.get("authorization")?.to_str().ok()?;
-    let encoded = value.strip_prefix("Basic ").or_else(|| value.strip_prefix("basic "))?;
+    let encoded = value
+        .strip_prefix("Basic ")
+        .or_else(|| value.strip_prefix("basic "))?;
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (application_id, password) = decoded.split_once(':')?;
     if credentials.application_id.is_none() {
@@ -116,12 +134,23 @@ fn query_parameters(query: &str) -> Vec<(String, String)> {
 /// What cloud code sees as `request.headers`: all but those that carry a key, a token or a cookie.
 pub(crate) fn headers_for_cloud_code(headers: &HeaderMap) -> BTreeMap<String, String> {
     const SECRET: [&str; 10] = [
-        "authorization", "cookie", "proxy-authorization", "x-parse-client-key", "x-parse-javascript-key",
-        "x-parse-maintenance-key", "x-parse-master-key", "x-parse-rest-api-key", "x-parse-session-token",
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "x-parse-client-key",
+        "x-parse-javascript-key",
+        "x-parse-maintenance-key",
+        "x-parse-master-key",
+        "x-parse-rest-api-key",
+        "x-parse-session-token",
         "x-parse-windows-key",
     ];
-    let shown = headers.iter().filter(|(name, _)| !SECRET.contains(&name.as_str()));
-    shown.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
+    let shown = headers
+        .iter()
+        .filter(|(name, _)| !SECRET.contains(&name.as_str()));
+    shown
+        .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+        .collect()
 }
 
 #[cfg(test)]
@@ -132,18 +161,29 @@ mod tests {
     fn query_parameters_are_decoded() {
         let parameters = query_parameters("where=%7B%22a%22%3A+1%7D&limit=5&&count");
         let expected = [("where", "{\"a\": 1}"), ("limit", "5"), ("count", "")];
-        assert_eq!(parameters, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(
+            parameters,
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
     }
 
     #[test]
     fn keys_tokens_and_cookies_are_not_shown_to_cloud_code() {
         let mut headers = HeaderMap::new();
-        for name in ["x-parse-master-key", "x-parse-session-token", "authorization", "cookie"] {
+        for name in [
+            "x-parse-master-key",
+            "x-parse-session-token",
+            "authorization",
+            "cookie",
+        ] {
             headers.insert(name, "secret".parse().unwrap());
         }
         headers.insert("user-agent", "curl".parse().unwrap());
         let shown = headers_for_cloud_code(&headers);
-        assert_eq!(shown, BTreeMap::from([("user-agent".to_owned(), "curl".to_owned())]));
+        assert_eq!(
+            shown,
+            BTreeMap::from([("user-agent".to_owned(), "curl".to_owned())])
+        );
     }
 
     #[test]

@@ -23,7 +23,11 @@ impl Keys {
                 Some(_) => bool::from(master),
                 None => !self.client_key_needed() || bool::from(client),
             };
-        if allowed { Ok(bool::from(master)) } else { Err(Refusal::Unauthorized) }
+        if allowed {
+            Ok(bool::from(master))
+        } else {
+            Err(Refusal::Unauthorized)
+        }
     }
 
     fn client_key_needed(&self) -> bool {
@@ -56,7 +60,11 @@ mod tests {
         }
     }
 
-    fn from(application_id: &str, master_key: Option<&str>, javascript_key: Option<&str>) -> Credentials {
+    fn from(
+        application_id: &str,
+        master_key: Option<&str>,
+        javascript_key: Option<&str>,
+    ) -> Credentials {
         Credentials {
             application_id: Some(application_id.into()),
             master_key: master_key.map(Secret::new),
@@ -67,19 +75,47 @@ mod tests {
 
     #[test]
     fn a_client_key_is_needed_only_where_one_is_configured() {
-        assert!(matches!(keys(None).check(&from("app", None, None)), Ok(false)));
-        assert!(matches!(keys(None).check(&from("app", None, Some("whatever"))), Ok(false)));
+        assert!(matches!(
+            keys(None).check(&from("app", None, None)),
+            Ok(false)
+        ));
+        assert!(matches!(
+            keys(None).check(&from("app", None, Some("whatever"))),
+            Ok(false)
+        ));
         assert!(keys(Some("js")).check(&from("app", None, None)).is_err());
-        assert!(keys(Some("js")).check(&from("app", None, Some("j"))).is_err());
-        assert!(matches!(keys(Some("js")).check(&from("app", None, Some("js"))), Ok(false)));
-        assert!(keys(Some("js")).check(&from("other", None, Some("js"))).is_err());
+        assert!(
+            keys(Some("js"))
+                .check(&from("app", None, Some("j")))
+                .is_err()
+        );
+        assert!(matches!(
+            keys(Some("js")).check(&from("app", None, Some("js"))),
+            Ok(false)
+        ));
+        assert!(
+            keys(Some("js"))
+                .check(&from("other", None, Some("js")))
+                .is_err()
+        );
     }
 
     #[test]
     fn the_master_key_opens_everything_and_a_wrong_one_nothing() {
-        assert!(matches!(keys(Some("js")).check(&from("app", Some("master"), None)), Ok(true)));
-        assert!(keys(Some("js")).check(&from("app", Some("mast"), Some("js"))).is_err());
+        assert!(matches!(
+            keys(Some("js")).check(&from("app", Some("master"), None)),
+            Ok(true)
+        ));
+        assert!(
+            keys(Some("js"))
+                .check(&from("app", Some("mast"), Some("js")))
+                .is_err()
+        );
         assert!(keys(None).check(&from("app", Some(""), None)).is_err());
-        assert!(keys(None).check(&from("other", Some("master"), None)).is_err());
+        assert!(
+            keys(None)
+                .check(&from("other", Some("master"), None))
+                .is_err()
+        );
     }
 }

@@ -58,7 +58,11 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let listening_for_replies = api.as_ref().map(|api| {
-        tokio::spawn(take_in_replies(api.queue.clone(), api.config.process.clone(), Arc::clone(&api.waiters)))
+        tokio::spawn(take_in_replies(
+            api.queue.clone(),
+            api.config.process.clone(),
+            Arc::clone(&api.waiters),
+        ))
     });
     let router = handle::router(api, ops);
     server::serve(listener, router, drain_timeout, shutdown).await?;

@@ -41,7 +41,10 @@ pub(crate) fn router(ops: Ops) -> Router {
         async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response() }
     };
     Router::new()
-        .route("/healthz", get(|| async { axum::Json(json!({"status": "ok"})) }))
+        .route(
+            "/healthz",
+            get(|| async { axum::Json(json!({"status": "ok"})) }),
+        )
         .route("/readyz", get(ready))
         .route("/metrics", get(render))
 }

@@ -20,10 +20,10 @@ const EXPOSED_HEADERS: &str =
 pub(crate) fn respond(answer: Answer, public_url: &str) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let mut headers = HeaderMap::new();
-    if let Some(location) = answer.location {
-        if let Ok(value) = HeaderValue::from_str(&format!("{public_url}/{location}")) {
-            headers.insert(header::LOCATION, value);
-        }
+    if let Some(location) = answer.location
+        && let Ok(value) = HeaderValue::from_str(&format!("{public_url}/{location}"))
+    {
+        headers.insert(header::LOCATION, value);
     }
     match answer.waited {
         Waited::No => {}
@@ -44,7 +44,10 @@ pub(crate) async fn cors(request: Request, next: Next) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     };
     set(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-    set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET,PUT,POST,DELETE,OPTIONS");
+    set(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        "GET,PUT,POST,DELETE,OPTIONS",
+    );
     set(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
     set(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
     response

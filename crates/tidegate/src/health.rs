@@ -121,10 +121,10 @@ impl Observer {
                 problems.push("Postgres does not answer".into());
             }
         }
-        if self.needs_redis {
-            if let Err(error) = self.queue.generation().await {
-                problems.push(format!("Redis: {error}"));
-            }
+        if self.needs_redis
+            && let Err(error) = self.queue.generation().await
+        {
+            problems.push(format!("Redis: {error}"));
         }
         problems
     }

@@ -1,5 +1,6 @@
 //! Logs to stderr, metrics to whoever asks `/metrics`.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -17,7 +18,7 @@ pub fn start_logging(config: &Config) -> Result<()> {
         .with_context(|| format!("log = {:?} is not a level or filter", config.log))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
-        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).init(),
     }
     Ok(())

@@ -50,8 +50,13 @@ impl Deliverer {
             Ok(Earlier::Settled) => return Verdict::Done,
             Ok(Earlier::Attempts(attempts)) => attempts,
             Err(error) => {
-                tracing::warn!(error = chain(&error), "cannot look up earlier attempts; trying again");
-                return Verdict::Retry { after: Duration::from_millis(500) };
+                tracing::warn!(
+                    error = chain(&error),
+                    "cannot look up earlier attempts; trying again"
+                );
+                return Verdict::Retry {
+                    after: Duration::from_millis(500),
+                };
             }
         };
         failpoint::pass(failpoint::WORKER_TAKEN);
@@ -68,7 +73,13 @@ impl Deliverer {
             (Some(_), Some(_)) => Status::Retry,
             (Some(_), None) => Status::Dead,
         };
-        report(&delivery, status, begun.elapsed(), attempts, failure.as_deref());
+        report(
+            &delivery,
+            status,
+            begun.elapsed(),
+            attempts,
+            failure.as_deref(),
+        );
         let outcome = Outcome {
             log_offset: delivery.log_offset,
             trigger: delivery.trigger.clone(),
@@ -76,7 +87,10 @@ impl Deliverer {
             attempts,
             error: failure,
             duration_us: begun.elapsed().as_micros() as u64,
-            lane: LaneLease { lane: received.lane.index, fence: received.lane.fence },
+            lane: LaneLease {
+                lane: received.lane.index,
+                fence: received.lane.fence,
+            },
         };
         failpoint::pass(failpoint::WORKER_RAN);
         self.recorder.record(outcome).await;
@@ -96,7 +110,10 @@ impl Deliverer {
         if !received.maybe_repeated && received.retry == 0 {
             return Ok(Earlier::Attempts(0));
         }
-        let recorded = self.log.recorded_outcome(delivery.log_offset, &delivery.trigger).await?;
+        let recorded = self
+            .log
+            .recorded_outcome(delivery.log_offset, &delivery.trigger)
+            .await?;
         Ok(match recorded {
             Some(recorded) if recorded.status.is_final() => Earlier::Settled,
             Some(recorded) => Earlier::Attempts(recorded.attempts),
@@ -107,15 +124,23 @@ impl Deliverer {
     async fn run(&self, delivery: &Delivery, attempt: u32) -> Ended {
         observe_latency(delivery);
         gauge!(metric_names::DELIVERIES_RUNNING).increment(1.0);
-        let ended = self.write_path.run_after_trigger(delivery, attempt, self.trigger_timeout).await;
+        let ended = self
+            .write_path
+            .run_after_trigger(delivery, attempt, self.trigger_timeout)
+            .await;
         gauge!(metric_names::DELIVERIES_RUNNING).decrement(1.0);
         ended
     }
 
     /// The request that made the change may be waiting for this; if the word is lost, it waits until its time-out.
     async fn tell(&self, delivery: &Delivery, succeeded: bool) {
-        let Some(reply_to) = &delivery.event.context.reply_to else { return };
-        let notice = Notice { token: reply_to.token, succeeded };
+        let Some(reply_to) = &delivery.event.context.reply_to else {
+            return;
+        };
+        let notice = Notice {
+            token: reply_to.token,
+            succeeded,
+        };
         let payload = serde_json::to_string(&notice).expect("a notice is two plain fields");
         let notices = [(reply_to.process.clone(), payload)];
         if let Err(error) = self.queue.publish_outcomes(&notices).await {
@@ -130,24 +155,44 @@ enum Earlier {
     Attempts(u32),
 }
 
-fn report(delivery: &Delivery, status: Status, took: Duration, attempt: u32, failure: Option<&str>) {
-    let labels =
-        [("trigger", delivery.trigger.to_string()), ("status", status.as_str().to_owned())];
+fn report(
+    delivery: &Delivery,
+    status: Status,
+    took: Duration,
+    attempt: u32,
+    failure: Option<&str>,
+) {
+    let labels = [
+        ("trigger", delivery.trigger.to_string()),
+        ("status", status.as_str().to_owned()),
+    ];
     histogram!(metric_names::TRIGGER_SECONDS, &labels).record(took.as_secs_f64());
     let duration_ms = took.as_millis() as u64;
     match (status, failure) {
         (Status::Dead, Some(error)) => {
-            tracing::error!(job.attempt = attempt, duration_ms, error, "an after-trigger failed for the last time");
+            tracing::error!(
+                job.attempt = attempt,
+                duration_ms,
+                error,
+                "an after-trigger failed for the last time"
+            );
         }
         (_, Some(error)) => {
-            tracing::warn!(job.attempt = attempt, duration_ms, error, "an after-trigger failed and will be tried again");
+            tracing::warn!(
+                job.attempt = attempt,
+                duration_ms,
+                error,
+                "an after-trigger failed and will be tried again"
+            );
         }
         (_, None) => tracing::debug!(job.attempt = attempt, duration_ms, "after-trigger done"),
     }
 }
 
 fn observe_latency(delivery: &Delivery) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64());
     let latency = (now - delivery.event.commit_time_us as f64 / 1e6).max(0.0);
     histogram!(metric_names::DELIVERY_LATENCY_SECONDS, "trigger" => delivery.trigger.to_string())
         .record(latency);

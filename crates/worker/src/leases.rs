@@ -15,7 +15,10 @@ impl LaneLeases for Leases {
     fn renew(&self) -> BoxFuture<'_, Result<Vec<Lane>, BoxError>> {
         async {
             let leases = self.lanes.renew().await?;
-            let leased = |lease: LaneLease| Lane { index: lease.lane, fence: lease.fence };
+            let leased = |lease: LaneLease| Lane {
+                index: lease.lane,
+                fence: lease.fence,
+            };
             Ok(leases.into_iter().map(leased).collect())
         }
         .boxed()
@@ -23,7 +26,10 @@ impl LaneLeases for Leases {
 
     fn release<'a>(&'a self, lanes: &'a [Lane]) -> BoxFuture<'a, Result<(), BoxError>> {
         async {
-            let lease = |lane: &Lane| LaneLease { lane: lane.index, fence: lane.fence };
+            let lease = |lane: &Lane| LaneLease {
+                lane: lane.index,
+                fence: lane.fence,
+            };
             let leases: Vec<LaneLease> = lanes.iter().map(lease).collect();
             Ok(self.lanes.release(&leases).await?)
         }

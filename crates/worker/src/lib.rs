@@ -50,7 +50,9 @@ pub async fn run(
     write_path: Arc<WritePath>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let lanes = log.lanes(&config.name, config.lanes, config.lane_lease).await?;
+    let lanes = log
+        .lanes(&config.name, config.lanes, config.lane_lease)
+        .await?;
     let consumer = ConsumerConfig {
         worker_name: config.name.clone(),
         concurrency: config.concurrency,
@@ -67,7 +69,9 @@ pub async fn run(
         trigger_timeout: config.trigger_timeout,
         retry: config.retry.clone(),
     });
-    let leases = Arc::new(leases::Leases { lanes: lanes.clone() });
+    let leases = Arc::new(leases::Leases {
+        lanes: lanes.clone(),
+    });
     let handler = move |received| {
         let deliverer = Arc::clone(&deliverer);
         async move { deliverer.deliver(received).await }

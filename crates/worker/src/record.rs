@@ -32,7 +32,12 @@ impl Recorder {
     /// Returns when the outcome is durable, or was refused because it came too late.
     pub async fn record(&self, outcome: Outcome) {
         let (recorded, done) = oneshot::channel();
-        if self.sender.send(Reported { outcome, recorded }).await.is_ok() {
+        if self
+            .sender
+            .send(Reported { outcome, recorded })
+            .await
+            .is_ok()
+        {
             let _ = done.await;
         }
     }
@@ -41,10 +46,16 @@ impl Recorder {
 async fn record(log: EventLog, mut receiver: mpsc::Receiver<Reported>) {
     let mut group = Vec::with_capacity(MAX_GROUP);
     while receiver.recv_many(&mut group, MAX_GROUP).await > 0 {
-        let (outcomes, waiting): (Vec<_>, Vec<_>) =
-            group.drain(..).map(|reported| (reported.outcome, reported.recorded)).unzip();
+        let (outcomes, waiting): (Vec<_>, Vec<_>) = group
+            .drain(..)
+            .map(|reported| (reported.outcome, reported.recorded))
+            .unzip();
         while let Err(error) = log.record_outcomes(&outcomes).await {
-            tracing::warn!(error = chain(&error), count = outcomes.len(), "cannot record outcomes; trying again");
+            tracing::warn!(
+                error = chain(&error),
+                count = outcomes.len(),
+                "cannot record outcomes; trying again"
+            );
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
         for recorded in waiting {

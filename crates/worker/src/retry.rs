@@ -20,7 +20,10 @@ impl RetryPolicy {
             return None;
         }
         let doubled = 2u32.saturating_pow(attempts.saturating_sub(1).min(31));
-        let ceiling = self.initial_backoff.saturating_mul(doubled).min(self.max_backoff);
+        let ceiling = self
+            .initial_backoff
+            .saturating_mul(doubled)
+            .min(self.max_backoff);
         Some(ceiling.mul_f64(jitter.clamp(0.0, 1.0)))
     }
 }
@@ -37,9 +40,19 @@ mod tests {
             max_backoff: Duration::from_secs(5),
         };
         let at = |attempts| policy.backoff(attempts, 1.0).map(|wait| wait.as_secs());
-        assert_eq!([at(1), at(2), at(3), at(4)], [Some(1), Some(2), Some(4), Some(5)]);
+        assert_eq!(
+            [at(1), at(2), at(3), at(4)],
+            [Some(1), Some(2), Some(4), Some(5)]
+        );
         assert_eq!(at(5), None);
         assert_eq!(policy.backoff(3, 0.25), Some(Duration::from_secs(1)));
-        assert!(RetryPolicy { max_attempts: u32::MAX, ..policy }.backoff(u32::MAX - 1, 1.0).is_some());
+        assert!(
+            RetryPolicy {
+                max_attempts: u32::MAX,
+                ..policy
+            }
+            .backoff(u32::MAX - 1, 1.0)
+            .is_some()
+        );
     }
 }

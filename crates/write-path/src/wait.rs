@@ -44,10 +44,10 @@ impl Waiters {
         let mut waiting = self.lock();
         let Some(awaited) = waiting.get_mut(&notice.token) else { return };
         awaited.left = awaited.left.saturating_sub(1);
-        if awaited.left == 0 {
-            if let Some(awaited) = waiting.remove(&notice.token) {
-                let _ = awaited.done.send(());
-            }
+        if awaited.left == 0
+            && let Some(awaited) = waiting.remove(&notice.token)
+        {
+            let _ = awaited.done.send(());
         }
     }
 

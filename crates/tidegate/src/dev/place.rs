@@ -64,10 +64,10 @@ impl Place {
 
     fn kept(&self, name: &str, make: impl FnOnce() -> String) -> Result<String> {
         let path = self.folder.join(name);
-        if let Ok(text) = fs::read_to_string(&path) {
-            if !text.trim().is_empty() {
-                return Ok(text.trim().to_owned());
-            }
+        if let Ok(text) = fs::read_to_string(&path)
+            && !text.trim().is_empty()
+        {
+            return Ok(text.trim().to_owned());
         }
         let text = make();
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
