@@ -4,6 +4,7 @@ mod after_save;
 mod before_save;
 mod delete;
 mod functions;
+mod gate;
 pub mod listener;
 mod loading;
 mod modules;

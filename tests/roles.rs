@@ -32,13 +32,26 @@ async fn each_role_runs_in_a_process_of_its_own_and_two_workers_share_the_load()
         .query_one("select min(n), max(n) from (select count(*) as n from tidegate.lane group by owner) as share", &[])
         .await
         .unwrap();
-    assert_eq!((shares.get::<_, i64>(0), shares.get::<_, i64>(1)), (32, 32), "64 lanes, half for each");
+    assert_eq!(
+        (shares.get::<_, i64>(0), shares.get::<_, i64>(1)),
+        (32, 32),
+        "64 lanes, half for each"
+    );
     for n in 0..20 {
-        let saved = system.call(Method::POST, "classes/Thing", json!({"n": n})).await;
-        assert_eq!(saved.header("x-tidegate-wait"), Some("done"), "the proxy waits across processes");
+        let saved = system
+            .call(Method::POST, "classes/Thing", json!({"n": n}))
+            .await;
+        assert_eq!(
+            saved.header("x-tidegate-wait"),
+            Some("done"),
+            "the proxy waits across processes"
+        );
     }
     let notes = system.find("Note", json!({})).await;
-    let things: HashSet<&str> = notes.iter().filter_map(|note| note["thing"].as_str()).collect();
+    let things: HashSet<&str> = notes
+        .iter()
+        .filter_map(|note| note["thing"].as_str())
+        .collect();
     assert_eq!((notes.len(), things.len()), (20, 20), "each ran once");
 }
 
@@ -49,7 +62,9 @@ async fn a_class_made_by_one_process_is_known_to_another() {
     let first = system.url();
     system.serve("proxy");
     assert_ne!(system.url(), first);
-    let saved = system.call(Method::POST, "classes/New", json!({"a": 1})).await;
+    let saved = system
+        .call(Method::POST, "classes/New", json!({"a": 1}))
+        .await;
     let id = saved.body["objectId"].as_str().unwrap().to_owned();
     let read = reqwest::Client::new()
         .get(format!("{first}/parse/classes/New/{id}"))
@@ -63,7 +78,12 @@ async fn a_class_made_by_one_process_is_known_to_another() {
         }
         crate::system::breathe().await;
         let again = reqwest::Client::new().get(format!("{first}/parse/classes/New/{id}"));
-        status = again.header("X-Parse-Application-Id", crate::system::APP_ID).send().await.unwrap().status();
+        status = again
+            .header("X-Parse-Application-Id", crate::system::APP_ID)
+            .send()
+            .await
+            .unwrap()
+            .status();
     }
     assert_eq!(status, 200);
 }
@@ -74,16 +94,47 @@ async fn a_worker_that_ends_gives_its_lanes_to_the_other() {
     system.serve("proxy,capture,dispatch");
     let leaving = system.serve("worker");
     system.serve("worker");
-    system.wait_for_sql("select count(distinct owner) = 2 from tidegate.lane where expires_at > now()").await;
-    assert_eq!(system.server(leaving).terminate(), Some(0), "a drained worker ends well");
+    system
+        .wait_for_sql(
+            "select count(distinct owner) = 2 from tidegate.lane where expires_at > now()",
+        )
+        .await;
+    assert_eq!(
+        system.server(leaving).terminate(),
+        Some(0),
+        "a drained worker ends well"
+    );
     system.wait_for_sql("select count(distinct owner) = 1 and count(*) = 64 from tidegate.lane where expires_at > now()").await;
     // The proxy was started first, so it is not the last to listen.
     let saved = reqwest::Client::new()
-        .post(format!("{}/parse/classes/Thing", system.server(0).url.clone().unwrap()))
+        .post(format!(
+            "{}/parse/classes/Thing",
+            system.server(0).url.clone().unwrap()
+        ))
         .header("X-Parse-Application-Id", crate::system::APP_ID)
         .json(&json!({"n": 1}))
         .send()
         .await
         .unwrap();
     assert_eq!(saved.headers()["x-tidegate-wait"], "done");
+}
+
+#[tokio::test]
+async fn a_slot_of_another_database_is_left_alone() {
+    let mut first = System::prepare(WHO_RAN).await;
+    first
+        .set("slot", "shared_name")
+        .serve("proxy,capture,dispatch,worker");
+    let mut second = System::prepare(WHO_RAN).await;
+    let mut refused = second.set("slot", "shared_name").spawn("capture");
+    assert_eq!(refused.wait(), Some(1));
+    refused.wait_for("slot shared_name belongs to another database");
+    let saved = first
+        .call(Method::POST, "classes/Thing", json!({"n": 1}))
+        .await;
+    assert_eq!(
+        saved.header("x-tidegate-wait"),
+        Some("done"),
+        "the first works on"
+    );
 }

@@ -11,13 +11,27 @@ async fn run_script(name: &str, main_js: &str) {
     let system = System::start(main_js).await;
     let mut node = Command::new("node");
     node.arg(repository().join("tests/sdk").join(format!("{name}.mjs")));
-    node.env("SDK_FROM", repository().join("crates/cloud-code/js/package.json"));
+    node.env(
+        "SDK_FROM",
+        repository().join("crates/cloud-code/js/package.json"),
+    );
     node.env("SERVER_URL", format!("{}/parse", system.url()));
     node.env("APP_ID", APP_ID).env("MASTER_KEY", MASTER_KEY);
     let output = node.output().expect("Node.js can be started");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{name}.mjs: {}\n{said}", output.status);
-    assert!(said.ends_with("all done\n"), "{name}.mjs ended before its end:\n{said}");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success(),
+        "{name}.mjs: {}\n{said}",
+        output.status
+    );
+    assert!(
+        said.ends_with("all done\n"),
+        "{name}.mjs ended before its end:\n{said}"
+    );
 }
 
 #[tokio::test]

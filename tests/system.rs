@@ -109,6 +109,8 @@ impl System {
         command.env("TIDEGATE_LISTEN", "127.0.0.1:0").env("TIDEGATE_LOG_FORMAT", "json");
         command.env("TIDEGATE_APP_ID", APP_ID).env("TIDEGATE_MASTER_KEY", MASTER_KEY);
         command.env("TIDEGATE_ISOLATES", "2").env("TIDEGATE_EGRESS_PRIVATE", "true");
+        // A server's slots are one namespace, and tests in one process share a Postgres.
+        command.env("TIDEGATE_SLOT", self.database.name());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -227,6 +229,13 @@ impl Drop for System {
 
 impl Server {
     pub fn spawn(mut command: Command) -> Server {
+        // A test that is killed leaves no server behind.
+        // SAFETY: prctl is async-signal-safe, and nothing else runs between fork and exec.
+        unsafe {
+            use std::os::unix::process::CommandExt;
+            let end = nix::sys::signal::Signal::SIGKILL;
+            command.pre_exec(move || Ok(nix::sys::prctl::set_pdeathsig(end)?));
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let lines = Arc::new(Mutex::new(Vec::new()));

@@ -15,32 +15,83 @@ pub async fn sign_up(system: &System, name: &str) -> (String, String) {
     (text("objectId"), text("sessionToken"))
 }
 
-pub async fn as_user(system: &System, token: &str, method: Method, path: &str, body: Value) -> Reply {
-    system.request(method, path, body, &[("X-Parse-Session-Token", token)]).await
+pub async fn as_user(
+    system: &System,
+    token: &str,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> Reply {
+    system
+        .request(method, path, body, &[("X-Parse-Session-Token", token)])
+        .await
 }
 
 #[tokio::test]
 async fn a_user_signs_up_logs_in_and_logs_out() {
-    let system = System::start("Parse.Cloud.define('who', (r) => r.user && r.user.get('username'))").await;
+    let system =
+        System::start("Parse.Cloud.define('who', (r) => r.user && r.user.get('username'))").await;
     let (id, token) = sign_up(&system, "ada").await;
     let me = as_user(&system, &token, Method::GET, "users/me", Value::Null).await;
-    assert_eq!((me.status, me.body["objectId"].as_str(), me.body["sessionToken"].as_str()), (200, Some(&*id), Some(&*token)));
-    let secrets = ["password", "_hashed_password"].into_iter().filter(|field| me.body.get(field).is_some());
+    assert_eq!(
+        (
+            me.status,
+            me.body["objectId"].as_str(),
+            me.body["sessionToken"].as_str()
+        ),
+        (200, Some(&*id), Some(&*token))
+    );
+    let secrets = ["password", "_hashed_password"]
+        .into_iter()
+        .filter(|field| me.body.get(field).is_some());
     assert_eq!(secrets.count(), 0);
     let who = as_user(&system, &token, Method::POST, "functions/who", json!({})).await;
     assert_eq!(who.body["result"], "ada");
 
-    let log_in = |password: &'static str| system.call(Method::POST, "login", json!({"username": "ada", "password": password}));
+    let log_in = |password: &'static str| {
+        system.call(
+            Method::POST,
+            "login",
+            json!({"username": "ada", "password": password}),
+        )
+    };
     log_in("wrong").await.expect_error(404, 101);
-    let again = log_in("correct horse").await.body["sessionToken"].as_str().unwrap().to_owned();
+    let again = log_in("correct horse").await.body["sessionToken"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_ne!(again, token);
     let by_email = json!({"email": "ada@example.com", "password": "correct horse"});
-    assert_eq!(system.call(Method::POST, "login", by_email).await.status, 200);
+    assert_eq!(
+        system.call(Method::POST, "login", by_email).await.status,
+        200
+    );
 
-    assert_eq!(as_user(&system, &again, Method::POST, "logout", json!({})).await.status, 200);
-    as_user(&system, &again, Method::GET, "users/me", Value::Null).await.expect_error(400, 209);
-    assert_eq!(as_user(&system, &token, Method::GET, "users/me", Value::Null).await.status, 200, "the other session lives");
-    as_user(&system, "r:00000000000000000000000000000000", Method::POST, "functions/who", json!({})).await.expect_error(400, 209);
+    assert_eq!(
+        as_user(&system, &again, Method::POST, "logout", json!({}))
+            .await
+            .status,
+        200
+    );
+    as_user(&system, &again, Method::GET, "users/me", Value::Null)
+        .await
+        .expect_error(400, 209);
+    assert_eq!(
+        as_user(&system, &token, Method::GET, "users/me", Value::Null)
+            .await
+            .status,
+        200,
+        "the other session lives"
+    );
+    as_user(
+        &system,
+        "r:00000000000000000000000000000000",
+        Method::POST,
+        "functions/who",
+        json!({}),
+    )
+    .await
+    .expect_error(400, 209);
 }
 
 #[tokio::test]
@@ -51,12 +102,24 @@ async fn names_addresses_and_passwords_are_checked() {
         let system = &system;
         async move { system.call(Method::POST, "users", user).await.body["code"].as_u64() }
     };
-    assert_eq!(refused(json!({"username": "ada", "password": "x"})).await, Some(202));
-    assert_eq!(refused(json!({"username": "bob", "password": "x", "email": "ada@example.com"})).await, Some(203));
+    assert_eq!(
+        refused(json!({"username": "ada", "password": "x"})).await,
+        Some(202)
+    );
+    assert_eq!(
+        refused(json!({"username": "bob", "password": "x", "email": "ada@example.com"})).await,
+        Some(203)
+    );
     assert_eq!(refused(json!({"password": "x"})).await, Some(200));
     assert_eq!(refused(json!({"username": "bob"})).await, Some(201));
-    assert_eq!(refused(json!({"username": "bob", "password": "x", "email": "nonsense"})).await, Some(125));
-    assert_eq!(refused(json!({"username": "bob", "password": "x".repeat(73)})).await, Some(142));
+    assert_eq!(
+        refused(json!({"username": "bob", "password": "x", "email": "nonsense"})).await,
+        Some(125)
+    );
+    assert_eq!(
+        refused(json!({"username": "bob", "password": "x".repeat(73)})).await,
+        Some(142)
+    );
     assert_eq!(system.find("_User", json!({})).await.len(), 1);
 }
 
@@ -65,12 +128,43 @@ async fn a_new_password_ends_the_other_sessions() {
     let system = System::start("").await;
     let (id, first) = sign_up(&system, "ada").await;
     let log_in = json!({"username": "ada", "password": "correct horse"});
-    let second = system.call(Method::POST, "login", log_in).await.body["sessionToken"].as_str().unwrap().to_owned();
+    let second = system.call(Method::POST, "login", log_in).await.body["sessionToken"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let path = format!("users/{id}");
-    assert_eq!(as_user(&system, &first, Method::PUT, &path, json!({"password": "new"})).await.status, 200);
-    as_user(&system, &second, Method::GET, "users/me", Value::Null).await.expect_error(400, 209);
-    assert_eq!(as_user(&system, &first, Method::GET, "users/me", Value::Null).await.status, 200);
-    assert_eq!(system.call(Method::POST, "login", json!({"username": "ada", "password": "new"})).await.status, 200);
+    assert_eq!(
+        as_user(
+            &system,
+            &first,
+            Method::PUT,
+            &path,
+            json!({"password": "new"})
+        )
+        .await
+        .status,
+        200
+    );
+    as_user(&system, &second, Method::GET, "users/me", Value::Null)
+        .await
+        .expect_error(400, 209);
+    assert_eq!(
+        as_user(&system, &first, Method::GET, "users/me", Value::Null)
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        system
+            .call(
+                Method::POST,
+                "login",
+                json!({"username": "ada", "password": "new"})
+            )
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -82,16 +176,58 @@ async fn an_access_list_hides_and_protects_an_object() {
     acl[&ada] = json!({"read": true, "write": true});
     let note = json!({"text": "private", "ACL": acl});
     let created = as_user(&system, &ada_token, Method::POST, "classes/Note", note).await;
-    let path = format!("classes/Note/{}", created.body["objectId"].as_str().unwrap());
+    let path = format!(
+        "classes/Note/{}",
+        created.body["objectId"].as_str().unwrap()
+    );
 
-    assert_eq!(as_user(&system, &ada_token, Method::GET, &path, Value::Null).await.body["ACL"], acl);
-    as_user(&system, &bob_token, Method::GET, &path, Value::Null).await.expect_error(404, 101);
-    as_user(&system, &bob_token, Method::PUT, &path, json!({"text": "mine"})).await.expect_error(404, 101);
-    as_user(&system, &bob_token, Method::DELETE, &path, Value::Null).await.expect_error(404, 101);
-    let found = as_user(&system, &bob_token, Method::GET, "classes/Note", Value::Null).await;
+    assert_eq!(
+        as_user(&system, &ada_token, Method::GET, &path, Value::Null)
+            .await
+            .body["ACL"],
+        acl
+    );
+    as_user(&system, &bob_token, Method::GET, &path, Value::Null)
+        .await
+        .expect_error(404, 101);
+    as_user(
+        &system,
+        &bob_token,
+        Method::PUT,
+        &path,
+        json!({"text": "mine"}),
+    )
+    .await
+    .expect_error(404, 101);
+    as_user(&system, &bob_token, Method::DELETE, &path, Value::Null)
+        .await
+        .expect_error(404, 101);
+    let found = as_user(
+        &system,
+        &bob_token,
+        Method::GET,
+        "classes/Note",
+        Value::Null,
+    )
+    .await;
     assert_eq!(found.body["results"], json!([]));
-    assert_eq!(system.find("Note", json!({})).await.len(), 1, "the master key sees all");
-    assert_eq!(as_user(&system, &ada_token, Method::PUT, &path, json!({"text": "still mine"})).await.status, 200);
+    assert_eq!(
+        system.find("Note", json!({})).await.len(),
+        1,
+        "the master key sees all"
+    );
+    assert_eq!(
+        as_user(
+            &system,
+            &ada_token,
+            Method::PUT,
+            &path,
+            json!({"text": "still mine"})
+        )
+        .await
+        .status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -100,11 +236,25 @@ async fn a_user_cannot_change_another_and_no_secret_is_shown() {
     let (ada, _) = sign_up(&system, "ada").await;
     let (_, bob_token) = sign_up(&system, "bob").await;
     let path = format!("users/{ada}");
-    let refused = as_user(&system, &bob_token, Method::PUT, &path, json!({"username": "eve"})).await;
+    let refused = as_user(
+        &system,
+        &bob_token,
+        Method::PUT,
+        &path,
+        json!({"username": "eve"}),
+    )
+    .await;
     assert!(refused.status >= 400, "{}", refused.body);
     let sessions = as_user(&system, &bob_token, Method::GET, "sessions", Value::Null).await;
-    assert_eq!(sessions.body["results"].as_array().unwrap().len(), 1, "a user sees their own sessions alone");
+    assert_eq!(
+        sessions.body["results"].as_array().unwrap().len(),
+        1,
+        "a user sees their own sessions alone"
+    );
     let users = system.find("_User", json!({})).await;
     let text = serde_json::to_string(&users).unwrap();
-    assert!(!text.contains("_hashed_password") && !text.contains("$2"), "{text}");
+    assert!(
+        !text.contains("_hashed_password") && !text.contains("$2"),
+        "{text}"
+    );
 }

@@ -1,17 +1,23 @@
-//! beforeSave: the gate in the write path.
+//! beforeSave: what it sees, changes and refuses.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::listener::Listener;
 use crate::system::System;
-use crate::users::{as_user, sign_up};
 
 /// Creates an object and returns its path and the answer's body.
 async fn create(system: &System, class: &str, fields: Value) -> (String, Value) {
-    let reply = system.call(Method::POST, &format!("classes/{class}"), fields).await;
+    let reply = system
+        .call(Method::POST, &format!("classes/{class}"), fields)
+        .await;
     assert_eq!(reply.status, 201, "{}", reply.body);
-    (format!("classes/{class}/{}", reply.body["objectId"].as_str().unwrap()), reply.body)
+    (
+        format!(
+            "classes/{class}/{}",
+            reply.body["objectId"].as_str().unwrap()
+        ),
+        reply.body,
+    )
 }
 
 async fn get(system: &System, path: &str) -> Value {
@@ -37,20 +43,48 @@ async fn a_trigger_changes_what_is_stored_and_the_client_is_told() {
         "#,
     )
     .await;
-    let (path, created) = create(&system, "Item", json!({"name": " Lamp ", "note": "n", "price": 4})).await;
+    let (path, created) = create(
+        &system,
+        "Item",
+        json!({"name": " Lamp ", "note": "n", "price": 4}),
+    )
+    .await;
     let expected = json!({"name": "Lamp", "checked": true, "saves": 1, "tags": ["seen"]});
     for (field, value) in expected.as_object().unwrap() {
         assert_eq!(&created[field], value, "{field} in the answer");
-        assert_eq!(&get(&system, &path).await[field], value, "{field} as stored");
+        assert_eq!(
+            &get(&system, &path).await[field],
+            value,
+            "{field} as stored"
+        );
     }
-    assert_eq!(created["at"], json!({"__type": "Date", "iso": "1970-01-01T00:00:00.000Z"}));
-    assert_eq!((created.get("price"), created.get("note")), (None, None), "the client knows what it sent");
+    assert_eq!(
+        created["at"],
+        json!({"__type": "Date", "iso": "1970-01-01T00:00:00.000Z"})
+    );
+    assert_eq!(
+        (created.get("price"), created.get("note")),
+        (None, None),
+        "the client knows what it sent"
+    );
 
-    let updated = system.call(Method::PUT, &path, json!({"forget": true, "name": "Lamp"})).await;
-    assert_eq!((&updated.body["saves"], updated.body.get("price")), (&json!(2), None));
+    let updated = system
+        .call(Method::PUT, &path, json!({"forget": true, "name": "Lamp"}))
+        .await;
+    assert_eq!(
+        (&updated.body["saves"], updated.body.get("price")),
+        (&json!(2), None)
+    );
     let stored = get(&system, &path).await;
-    assert_eq!((&stored["saves"], &stored["price"], &stored["tags"]), (&json!(2), &json!(4), &json!(["seen"])));
-    assert_eq!((stored.get("note"), stored.get("forget")), (None, None), "unset is gone");
+    assert_eq!(
+        (&stored["saves"], &stored["price"], &stored["tags"]),
+        (&json!(2), &json!(4), &json!(["seen"]))
+    );
+    assert_eq!(
+        (stored.get("note"), stored.get("forget")),
+        (None, None),
+        "unset is gone"
+    );
 }
 
 #[tokio::test]
@@ -71,24 +105,57 @@ async fn a_trigger_refuses_with_its_own_code_and_nothing_is_written() {
     )
     .await;
     let (path, _) = create(&system, "Item", json!({"n": 1})).await;
-    let cases =
-        [("text", 141, "a text"), ("error", 141, "an error"), ("parse", 999, "own code"), ("reject", 141, "rejected")];
+    let cases = [
+        ("text", 141, "a text"),
+        ("error", 141, "an error"),
+        ("parse", 999, "own code"),
+        ("reject", 141, "rejected"),
+    ];
     for (wish, code, message) in cases {
         let body = json!({"wish": wish, "n": 2});
-        assert_eq!(system.call(Method::PUT, &path, body.clone()).await.expect_error(400, code), message);
-        assert_eq!(system.call(Method::POST, "classes/Item", body).await.expect_error(400, code), message);
+        assert_eq!(
+            system
+                .call(Method::PUT, &path, body.clone())
+                .await
+                .expect_error(400, code),
+            message
+        );
+        assert_eq!(
+            system
+                .call(Method::POST, "classes/Item", body)
+                .await
+                .expect_error(400, code),
+            message
+        );
     }
-    let wrong = system.call(Method::PUT, &path, json!({"wish": "field"})).await;
+    let wrong = system
+        .call(Method::PUT, &path, json!({"wish": "field"}))
+        .await;
     assert_eq!(wrong.expect_error(400, 105), "Invalid field name: length.");
     let found = system.find("Item", json!({})).await;
     assert_eq!((found.len(), &found[0]["n"]), (1, &json!(1)));
 
     let item = |wish: &str| json!({"method": "POST", "path": "/parse/classes/Item", "body": {"wish": wish}});
-    let batch = system.call(Method::POST, "batch", json!({"requests": [item("a"), item("parse"), item("b")]})).await;
-    assert_eq!(batch.body[1], json!({"error": {"code": 999, "error": "own code"}}));
-    assert!(batch.body[0]["success"]["objectId"].is_string() && batch.body[2]["success"]["objectId"].is_string());
+    let batch = system
+        .call(
+            Method::POST,
+            "batch",
+            json!({"requests": [item("a"), item("parse"), item("b")]}),
+        )
+        .await;
+    assert_eq!(
+        batch.body[1],
+        json!({"error": {"code": 999, "error": "own code"}})
+    );
+    assert!(
+        batch.body[0]["success"]["objectId"].is_string()
+            && batch.body[2]["success"]["objectId"].is_string()
+    );
     let all = json!({"requests": [item("c"), item("parse")], "transaction": true});
-    system.call(Method::POST, "batch", all).await.expect_error(400, 999);
+    system
+        .call(Method::POST, "batch", all)
+        .await
+        .expect_error(400, 999);
     assert_eq!(system.find("Item", json!({"wish": "c"})).await.len(), 0);
 }
 
@@ -113,14 +180,30 @@ async fn a_trigger_sees_what_this_request_changes_and_what_was_there() {
     let server = system.serve("proxy,capture,dispatch,worker");
     let (path, _) = create(&system, "Item", json!({"n": 1, "m": 1})).await;
     let id = path.rsplit('/').next().unwrap();
-    system.call(Method::PUT, &path, json!({"n": {"__op": "Increment", "amount": 4}})).await;
-    let undone = system.call(Method::PUT, &path, json!({"n": 99, "undo": true})).await;
-    assert_eq!((undone.status, undone.body.get("n")), (200, None), "{}", undone.body);
+    system
+        .call(
+            Method::PUT,
+            &path,
+            json!({"n": {"__op": "Increment", "amount": 4}}),
+        )
+        .await;
+    let undone = system
+        .call(Method::PUT, &path, json!({"n": 99, "undo": true}))
+        .await;
+    assert_eq!(
+        (undone.status, undone.body.get("n")),
+        (200, None),
+        "{}",
+        undone.body
+    );
     assert_eq!(get(&system, &path).await["n"], 5);
 
     let lines = system.server(server).wait_for_lines("SEEN ", 3);
     let seen = |n: usize| -> Value {
-        let text = lines[n]["message"].as_str().unwrap().trim_start_matches("SEEN ");
+        let text = lines[n]["message"]
+            .as_str()
+            .unwrap()
+            .trim_start_matches("SEEN ");
         serde_json::from_str(text).unwrap()
     };
     let created = json!({
@@ -133,7 +216,11 @@ async fn a_trigger_sees_what_this_request_changes_and_what_was_there() {
         "dirtyM": false, "m": 1, "original": {"n": 1, "m": 1},
     });
     assert_eq!(seen(1), updated);
-    assert_eq!((&seen(2)["n"], &seen(2)["dirtyN"]), (&json!(5), &json!(false)), "reverted");
+    assert_eq!(
+        (&seen(2)["n"], &seen(2)["dirtyN"]),
+        (&json!(5), &json!(false)),
+        "reverted"
+    );
 }
 
 #[tokio::test]
@@ -157,83 +244,72 @@ async fn a_trigger_may_query_and_save_other_classes() {
     .await;
     let (stock, _) = create(&system, "Stock", json!({"name": "lamp", "left": 1})).await;
     let (order, answer) = create(&system, "Order", json!({"name": "lamp"})).await;
-    assert_eq!((get(&system, &stock).await["left"].as_i64(), answer["stock"]["objectId"].as_str()), (Some(0), stock.rsplit('/').next()));
-    assert_eq!(get(&system, &order).await["entryId"], system.find("Entry", json!({})).await[0]["objectId"]);
+    assert_eq!(
+        (
+            get(&system, &stock).await["left"].as_i64(),
+            answer["stock"]["objectId"].as_str()
+        ),
+        (Some(0), stock.rsplit('/').next())
+    );
+    assert_eq!(
+        get(&system, &order).await["entryId"],
+        system.find("Entry", json!({})).await[0]["objectId"]
+    );
     // The trigger of the class inside refuses, and so the outer save fails with its code.
-    let refused = system.call(Method::POST, "classes/Order", json!({"name": "lamp"})).await;
+    let refused = system
+        .call(Method::POST, "classes/Order", json!({"name": "lamp"}))
+        .await;
     assert_eq!(refused.expect_error(400, 409), "sold out");
-    system.call(Method::POST, "classes/Order", json!({"name": "chair"})).await.expect_error(400, 404);
-    assert_eq!((system.find("Order", json!({})).await.len(), get(&system, &stock).await["left"].as_i64()), (1, Some(0)));
+    system
+        .call(Method::POST, "classes/Order", json!({"name": "chair"}))
+        .await
+        .expect_error(400, 404);
+    assert_eq!(
+        (
+            system.find("Order", json!({})).await.len(),
+            get(&system, &stock).await["left"].as_i64()
+        ),
+        (1, Some(0))
+    );
 }
 
 #[tokio::test]
-async fn a_trigger_runs_only_for_those_who_may_write() {
-    let mut system = System::prepare(
-        "Parse.Cloud.beforeSave('Note', ({ object }) => console.log('ran for ' + object.get('n')))",
-    )
-    .await;
-    let server = system.serve("proxy,capture,dispatch,worker");
-    let (ada, token) = sign_up(&system, "ada").await;
-    let mut acl = json!({"*": {"read": true}});
-    acl[&ada] = json!({"read": true, "write": true});
-    let created = as_user(&system, &token, Method::POST, "classes/Note", json!({"n": 1, "ACL": acl})).await;
-    let path = format!("classes/Note/{}", created.body["objectId"].as_str().unwrap());
-    system.call(Method::PUT, &path, json!({"n": 2})).await.expect_error(404, 101);
-    system.call(Method::PUT, "classes/Note/aaaaaaaaaa", json!({"n": 3})).await.expect_error(404, 101);
-    assert_eq!(as_user(&system, &token, Method::PUT, &path, json!({"n": 4})).await.status, 200);
-    let server = system.server(server);
-    server.wait_for("ran for 4");
-    let ran = server.wait_for_lines("ran for ", 2);
-    assert_eq!(ran.iter().map(|line| line["message"].as_str().unwrap()).collect::<Vec<_>>(), ["ran for 1", "ran for 4"]);
-}
-
-#[tokio::test]
-async fn users_have_triggers_too_and_their_secrets_stay_hidden() {
+async fn a_trigger_sets_pointers_relations_and_keys_inside_objects() {
     let system = System::start(
         r#"
-        Parse.Cloud.beforeSave(Parse.User, ({ object, original }) => {
-          if (object.get("username").length < 3) throw new Parse.Error(Parse.Error.VALIDATION_ERROR, "too short");
-          object.set("nick", object.get("username").toUpperCase());
-          const shown = JSON.stringify([original, original && original.attributes]);
-          if (/password|sessionToken|\$2/.test(shown)) throw "a secret is shown: " + shown;
+        Parse.Cloud.beforeSave("Team", async ({ object }) => {
+          const member = await new Parse.Object("Member").save({ n: 1 });
+          object.relation("members").add(member);
+          object.set("lead", member);
+          object.set("address.city", "Graz");
         });
         "#,
     )
     .await;
-    let (id, token) = sign_up(&system, "ada").await;
-    let me = as_user(&system, &token, Method::GET, "users/me", Value::Null).await;
-    assert_eq!(me.body["nick"], "ADA");
-    let short = system.call(Method::POST, "users", json!({"username": "al", "password": "x"})).await;
-    assert_eq!(short.expect_error(400, 142), "too short");
-    let path = format!("users/{id}");
-    let changed = as_user(&system, &token, Method::PUT, &path, json!({"username": "adele", "password": "new one"})).await;
-    assert_eq!((changed.status, changed.body["nick"].as_str()), (200, Some("ADELE")), "{}", changed.body);
-    let log_in = json!({"username": "adele", "password": "new one"});
-    assert_eq!(system.call(Method::POST, "login", log_in).await.body["nick"], "ADELE");
-}
-
-#[tokio::test]
-async fn no_transaction_is_open_while_a_trigger_runs() {
-    let mut system = System::prepare(
-        "Parse.Cloud.beforeSave('Item', async ({ object }) => {
-           const response = await fetch(object.get('url'));
-           object.set('text', await response.text());
-         });
-         Parse.Cloud.afterSave('Item', () => {});",
-    )
-    .await;
-    system.serve("proxy,capture,dispatch,worker");
-    let listener = Listener::start().await;
-    let save = system.call(Method::POST, "classes/Item", json!({"url": listener.url("/")}));
-    let look = async {
-        let held = listener.next().await;
-        let sql = system.sql().await;
-        let open = "select count(*) from pg_stat_activity where datname = current_database() and xact_start is not null
-                    and pid <> pg_backend_pid() and backend_type = 'client backend'";
-        let open: i64 = sql.query_one(open, &[]).await.unwrap().get(0);
-        held.answer(200, "hello").await;
-        open
-    };
-    let (saved, open) = tokio::join!(save, look);
-    assert_eq!((saved.body["text"].as_str(), open), (Some("hello"), 0));
+    let (path, created) = create(&system, "Team", json!({"address": {"street": "Ring 1"}})).await;
+    let stored = get(&system, &path).await;
+    assert_eq!(
+        stored["address"],
+        json!({"street": "Ring 1", "city": "Graz"})
+    );
+    let member = system.find("Member", json!({})).await.remove(0);
+    assert_eq!(
+        (&stored["lead"]["objectId"], &created["lead"]),
+        (&member["objectId"], &stored["lead"])
+    );
+    assert_eq!(
+        stored["members"],
+        json!({"__type": "Relation", "className": "Member"})
+    );
+    let team = json!({"__type": "Pointer", "className": "Team", "objectId": created["objectId"]});
+    let related = system
+        .find(
+            "Member",
+            json!({"$relatedTo": {"object": team, "key": "members"}}),
+        )
+        .await;
+    assert_eq!(
+        (related.len(), &related[0]["objectId"]),
+        (1, &member["objectId"])
+    );
 }

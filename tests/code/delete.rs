@@ -31,16 +31,44 @@ async fn create(system: &System, fields: Value) -> String {
 #[tokio::test]
 async fn before_delete_keeps_an_object_or_lets_it_go() {
     let system = System::start(TRIGGERS).await;
-    let cases = [(json!({"locked": true}), 141, "it is locked"), (json!({"kept": true}), 999, "own code")];
+    let cases = [
+        (json!({"locked": true}), 141, "it is locked"),
+        (json!({"kept": true}), 999, "own code"),
+    ];
     for (fields, code, message) in cases {
         let path = create(&system, fields).await;
-        assert_eq!(system.call(Method::DELETE, &path, Value::Null).await.expect_error(400, code), message);
-        assert_eq!(system.call(Method::GET, &path, Value::Null).await.status, 200, "it is still there");
+        assert_eq!(
+            system
+                .call(Method::DELETE, &path, Value::Null)
+                .await
+                .expect_error(400, code),
+            message
+        );
+        assert_eq!(
+            system.call(Method::GET, &path, Value::Null).await.status,
+            200,
+            "it is still there"
+        );
     }
     let path = create(&system, json!({})).await;
-    system.call(Method::POST, "classes/Use", json!({"item": path.rsplit('/').next()})).await;
-    assert_eq!(system.call(Method::DELETE, &path, Value::Null).await.expect_error(400, 141), "1 uses");
-    system.call(Method::DELETE, "classes/Item/aaaaaaaaaa", Value::Null).await.expect_error(404, 101);
+    system
+        .call(
+            Method::POST,
+            "classes/Use",
+            json!({"item": path.rsplit('/').next()}),
+        )
+        .await;
+    assert_eq!(
+        system
+            .call(Method::DELETE, &path, Value::Null)
+            .await
+            .expect_error(400, 141),
+        "1 uses"
+    );
+    system
+        .call(Method::DELETE, "classes/Item/aaaaaaaaaa", Value::Null)
+        .await
+        .expect_error(404, 101);
     system.wait_until_settled().await;
     assert_eq!(system.find("Gone", json!({})).await.len(), 0);
 }
@@ -51,7 +79,10 @@ async fn after_delete_sees_what_is_gone_and_who_deleted_it() {
     let (ada, token) = sign_up(&system, "ada").await;
     let path = create(&system, json!({"name": "lamp"})).await;
     let deleted = as_user(&system, &token, Method::DELETE, &path, Value::Null).await;
-    assert_eq!((deleted.status, deleted.header("x-tidegate-wait")), (200, Some("done")));
+    assert_eq!(
+        (deleted.status, deleted.header("x-tidegate-wait")),
+        (200, Some("done"))
+    );
     let gone = system.find("Gone", json!({})).await;
     let expected = json!({
         "item": path.rsplit('/').next(), "name": "lamp", "left": false, "context": {"by": "ada"}, "user": ada,
@@ -62,5 +93,8 @@ async fn after_delete_sees_what_is_gone_and_who_deleted_it() {
     }
     let path = create(&system, json!({"name": "chair"})).await;
     system.master(Method::DELETE, &path, Value::Null).await;
-    assert_eq!(system.find("Gone", json!({"name": "chair"})).await[0]["context"], json!({"by": "master"}));
+    assert_eq!(
+        system.find("Gone", json!({"name": "chair"})).await[0]["context"],
+        json!({"by": "master"})
+    );
 }

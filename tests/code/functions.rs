@@ -31,20 +31,36 @@ async fn a_function_returns_any_kind_of_value() {
         ("text", json!("Grüße 🌍")),
         ("false", json!(false)),
         ("promise", json!([1, "two", [3]])),
-        ("date", json!({"at": date("1970-01-01T00:00:00.000Z"), "list": [date("1970-01-01T00:00:00.001Z")]})),
-        ("place", json!({"__type": "GeoPoint", "latitude": 1, "longitude": 2})),
+        (
+            "date",
+            json!({"at": date("1970-01-01T00:00:00.000Z"), "list": [date("1970-01-01T00:00:00.001Z")]}),
+        ),
+        (
+            "place",
+            json!({"__type": "GeoPoint", "latitude": 1, "longitude": 2}),
+        ),
         ("name.with.dots", json!("name.with.dots")),
     ];
     for (name, expected) in cases {
         assert_eq!(system.function(name, json!({})).await, expected, "{name}");
     }
-    let body = async |name: &str| system.call(Method::POST, &format!("functions/{name}"), json!({})).await.body;
+    let body = async |name: &str| {
+        system
+            .call(Method::POST, &format!("functions/{name}"), json!({}))
+            .await
+            .body
+    };
     assert_eq!(body("nothing").await, json!({}));
     assert_eq!(body("null").await, json!({"result": null}));
 
     // As in Parse: what has no id cannot be pointed to.
-    let unsaved = system.call(Method::POST, "functions/unsaved", json!({})).await;
-    assert_eq!(unsaved.expect_error(400, 141), "Cannot create a pointer to an unsaved ParseObject");
+    let unsaved = system
+        .call(Method::POST, "functions/unsaved", json!({}))
+        .await;
+    assert_eq!(
+        unsaved.expect_error(400, 141),
+        "Cannot create a pointer to an unsaved ParseObject"
+    );
     let saved = &system.function("saved", json!({})).await["thing"];
     let stored = &system.find("Thing", json!({"n": 2})).await[0];
     for field in ["objectId", "createdAt", "updatedAt", "n"] {
@@ -79,18 +95,36 @@ async fn whatever_a_function_throws_is_one_clear_error() {
         ("unknown", 141, "Invalid function: \"unknown\""),
     ];
     for (name, code, message) in cases {
-        let reply = system.call(Method::POST, &format!("functions/{name}"), json!({})).await;
+        let reply = system
+            .call(Method::POST, &format!("functions/{name}"), json!({}))
+            .await;
         assert_eq!(reply.expect_error(400, code), message);
-        assert_eq!(reply.body.as_object().unwrap().len(), 2, "no more is told: {}", reply.body);
+        assert_eq!(
+            reply.body.as_object().unwrap().len(),
+            2,
+            "no more is told: {}",
+            reply.body
+        );
     }
-    system.call(Method::POST, "functions/sdk", json!({})).await.expect_error(404, 101);
+    system
+        .call(Method::POST, "functions/sdk", json!({}))
+        .await
+        .expect_error(404, 101);
 
     let bug = system.call(Method::POST, "functions/bug", json!({})).await;
     assert!(bug.expect_error(400, 141).contains("field"), "{}", bug.body);
-    let failures = system.server(server).wait_for_lines("function failed", cases.len() + 1);
-    let logged = failures.iter().find(|line| line["function"] == "bug").expect("a line for this failure");
+    let failures = system
+        .server(server)
+        .wait_for_lines("function failed", cases.len() + 1);
+    let logged = failures
+        .iter()
+        .find(|line| line["function"] == "bug")
+        .expect("a line for this failure");
     let stack = logged["stack"].as_str().expect("a stack");
-    assert!(stack.contains("cloud/main.js:9"), "the author's own file and line: {stack}");
+    assert!(
+        stack.contains("cloud/main.js:9"),
+        "the author's own file and line: {stack}"
+    );
 }
 
 #[tokio::test]
@@ -113,7 +147,13 @@ async fn params_come_from_body_and_query_and_are_decoded() {
         "thing": {"__type": "Pointer", "className": "Thing", "objectId": "abc"},
         "matrix": [[1]],
     });
-    let reply = system.call(Method::POST, "functions/kinds?query=from%20the%20url", params).await;
+    let reply = system
+        .call(
+            Method::POST,
+            "functions/kinds?query=from%20the%20url",
+            params,
+        )
+        .await;
     let expected = json!({"date": 1000, "nested": true, "pointer": "Thing:abc", "matrix": true, "query": "from the url"});
     assert_eq!(reply.body["result"], expected);
 }
@@ -136,12 +176,26 @@ async fn a_function_knows_who_calls_it() {
         ("User-Agent", "a test"),
         ("Cookie", "secret=1"),
     ];
-    let reply = system.request(Method::POST, "functions/who", json!({}), &headers).await;
+    let reply = system
+        .request(Method::POST, "functions/who", json!({}), &headers)
+        .await;
     let who = &reply.body["result"];
-    assert_eq!(who["user"], json!({"id": id, "name": "ada", "token": token}));
-    assert_eq!((&who["master"], &who["ip"]), (&json!(false), &json!("127.0.0.1")));
-    assert_eq!((&who["installationId"], &who["functionName"]), (&json!("phone-1"), &json!("who")));
-    assert_eq!((&who["context"], &who["agent"]), (&json!({"trace": {"id": 1}}), &json!("a test")));
+    assert_eq!(
+        who["user"],
+        json!({"id": id, "name": "ada", "token": token})
+    );
+    assert_eq!(
+        (&who["master"], &who["ip"]),
+        (&json!(false), &json!("127.0.0.1"))
+    );
+    assert_eq!(
+        (&who["installationId"], &who["functionName"]),
+        (&json!("phone-1"), &json!("who"))
+    );
+    assert_eq!(
+        (&who["context"], &who["agent"]),
+        (&json!({"trace": {"id": 1}}), &json!("a test"))
+    );
     let shown = who["headers"].to_string();
     for secret in ["x-parse-session-token", "cookie"] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
@@ -150,17 +204,26 @@ async fn a_function_knows_who_calls_it() {
     let nobody = system.function("who", json!({})).await;
     let none = ["user", "installationId"].map(|field| nobody.get(field).is_none_or(Value::is_null));
     assert_eq!((none, &nobody["context"]), ([true, true], &json!({})));
-    let master = system.master(Method::POST, "functions/who", json!({})).await.body["result"].clone();
+    let master = system
+        .master(Method::POST, "functions/who", json!({}))
+        .await
+        .body["result"]
+        .clone();
     assert_eq!(master["master"], true);
     assert!(!master["headers"].to_string().contains("x-parse-master-key"));
     // The body's context wins over the header's, and is no parameter.
     let body = json!({"_context": {"from": "body"}});
     let context = [("X-Parse-Cloud-Context", r#"{"from":"header"}"#)];
-    let reply = system.request(Method::POST, "functions/who", body, &context).await;
+    let reply = system
+        .request(Method::POST, "functions/who", body, &context)
+        .await;
     assert_eq!(reply.body["result"]["context"], json!({"from": "body"}));
     for wrong in ["[1]", "{", "\"text\""] {
         let context = [("X-Parse-Cloud-Context", wrong)];
-        system.request(Method::POST, "functions/who", json!({}), &context).await.expect_error(400, 107);
+        system
+            .request(Method::POST, "functions/who", json!({}), &context)
+            .await
+            .expect_error(400, 107);
     }
 }
 
@@ -172,11 +235,25 @@ async fn request_user_is_the_user_as_stored_now() {
     )
     .await;
     let (id, token) = sign_up(&system, "ada").await;
-    let city = async || as_user(&system, &token, Method::POST, "functions/city", json!({})).await.body["result"].clone();
-    system.master(Method::PUT, &format!("users/{id}"), json!({"city": "Graz"})).await;
+    let city = async || {
+        as_user(&system, &token, Method::POST, "functions/city", json!({}))
+            .await
+            .body["result"]
+            .clone()
+    };
+    system
+        .master(Method::PUT, &format!("users/{id}"), json!({"city": "Graz"}))
+        .await;
     assert_eq!(city().await, "Graz");
     // The user that a function is given can act as themselves.
-    let moved = as_user(&system, &token, Method::POST, "functions/move", json!({"city": "Linz"})).await;
+    let moved = as_user(
+        &system,
+        &token,
+        Method::POST,
+        "functions/move",
+        json!({"city": "Linz"}),
+    )
+    .await;
     assert_eq!(moved.status, 200, "{}", moved.body);
     assert_eq!(city().await, "Linz");
 }
@@ -200,12 +277,30 @@ async fn what_a_handler_logs_is_in_the_servers_log_with_its_request() {
     .await;
     let server = system.serve("proxy,capture,dispatch,worker");
     let id = [("X-Request-Id", "call-7")];
-    assert_eq!(system.request(Method::POST, "functions/talk", json!({}), &id).await.header("x-request-id"), Some("call-7"));
-    system.request(Method::POST, "classes/Thing", json!({}), &[("X-Request-Id", "save-8")]).await;
+    assert_eq!(
+        system
+            .request(Method::POST, "functions/talk", json!({}), &id)
+            .await
+            .header("x-request-id"),
+        Some("call-7")
+    );
+    system
+        .request(
+            Method::POST,
+            "classes/Thing",
+            json!({}),
+            &[("X-Request-Id", "save-8")],
+        )
+        .await;
 
     let server = system.server(server);
     let cases = [
-        ("plain { a: [ 1, { b: 2 } ] } 1970-01-01T00:00:00.000Z", "INFO", "function talk", "call-7"),
+        (
+            "plain { a: [ 1, { b: 2 } ] } 1970-01-01T00:00:00.000Z",
+            "INFO",
+            "function talk",
+            "call-7",
+        ),
         ("careful", "WARN", "function talk", "call-7"),
         ("Error: bad luck", "ERROR", "function talk", "call-7"),
         ("by request.log", "INFO", "function talk", "call-7"),
@@ -215,10 +310,18 @@ async fn what_a_handler_logs_is_in_the_servers_log_with_its_request() {
     ];
     for (message, level, handler, request) in cases {
         let line = server.wait_for(message);
-        let found = (line["level"].as_str(), line["handler"].as_str(), line["request.id"].as_str());
+        let found = (
+            line["level"].as_str(),
+            line["handler"].as_str(),
+            line["request.id"].as_str(),
+        );
         assert_eq!(found, (Some(level), Some(handler), Some(request)), "{line}");
     }
-    assert_eq!(server.line("not real").unwrap()["level"], "INFO", "user code cannot write lines of the server's own");
+    assert_eq!(
+        server.line("not real").unwrap()["level"],
+        "INFO",
+        "user code cannot write lines of the server's own"
+    );
 }
 
 #[tokio::test]
@@ -237,9 +340,23 @@ async fn functions_call_functions_and_save_with_the_rights_they_ask_for() {
     .await;
     assert_eq!(system.function("outer", json!({"n": 4})).await, 9);
     // The rights of a call inside are those it names, not its caller's.
-    assert_eq!(system.master(Method::POST, "functions/outer", json!({"n": 1})).await.body["result"], 3);
-    system.master(Method::POST, "classes/Secret", json!({"n": 5, "ACL": {}})).await;
-    assert_eq!(system.function("secrets", json!({"master": true})).await, json!([5]));
+    assert_eq!(
+        system
+            .master(Method::POST, "functions/outer", json!({"n": 1}))
+            .await
+            .body["result"],
+        3
+    );
+    system
+        .master(Method::POST, "classes/Secret", json!({"n": 5, "ACL": {}}))
+        .await;
+    assert_eq!(
+        system.function("secrets", json!({"master": true})).await,
+        json!([5])
+    );
     assert_eq!(system.function("secrets", json!({})).await, json!([]));
-    assert_eq!(system.function("keys", json!({})).await, json!([null, 0, "test-app"]));
+    assert_eq!(
+        system.function("keys", json!({})).await,
+        json!([null, 0, "test-app"])
+    );
 }

@@ -19,7 +19,9 @@ pub struct Held {
 
 impl Listener {
     pub async fn start() -> Listener {
-        Listener { socket: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+        Listener {
+            socket: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -37,16 +39,33 @@ impl Listener {
         let mut buffer = [0; 16 * 1024];
         loop {
             let bytes = stream.read(&mut buffer).await.unwrap();
-            assert!(bytes > 0, "the client left: {}", String::from_utf8_lossy(&received));
+            assert!(
+                bytes > 0,
+                "the client left: {}",
+                String::from_utf8_lossy(&received)
+            );
             received.extend_from_slice(&buffer[..bytes]);
             let text = String::from_utf8(received.clone()).unwrap();
-            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                continue;
+            };
             let mut lines = head.lines();
-            let line = lines.next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
+            let line = lines
+                .next()
+                .unwrap()
+                .trim_end_matches(" HTTP/1.1")
+                .to_owned();
             let headers: Vec<String> = lines.map(str::to_lowercase).collect();
-            let length = headers.iter().find_map(|header| header.strip_prefix("content-length: ")?.parse().ok());
+            let length = headers
+                .iter()
+                .find_map(|header| header.strip_prefix("content-length: ")?.parse().ok());
             if body.len() >= length.unwrap_or(0) {
-                return Held { line, headers, body: body.to_owned(), stream };
+                return Held {
+                    line,
+                    headers,
+                    body: body.to_owned(),
+                    stream,
+                };
             }
         }
     }
@@ -60,12 +79,18 @@ impl Listener {
 
 impl Held {
     pub async fn answer(self, status: u16, body: &str) {
-        self.answer_with(status, "content-type: text/plain", body).await;
+        self.answer_with(status, "content-type: text/plain", body)
+            .await;
     }
 
     pub async fn answer_with(mut self, status: u16, header: &str, body: &str) {
         let length = body.len();
-        let head = format!("HTTP/1.1 {status} Because\r\n{header}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-        self.stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        let head = format!(
+            "HTTP/1.1 {status} Because\r\n{header}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        );
+        self.stream
+            .write_all(format!("{head}{body}").as_bytes())
+            .await
+            .unwrap();
     }
 }

@@ -54,10 +54,14 @@ async fn a_trigger_that_cannot_be_is_refused_at_registration() {
 
 #[tokio::test]
 async fn what_is_defined_twice_is_defined_last_and_warned_of() {
-    let mut system = System::prepare("for (const n of [1, 2]) Parse.Cloud.define('f', () => n);").await;
+    let mut system =
+        System::prepare("for (const n of [1, 2]) Parse.Cloud.define('f', () => n);").await;
     let server = system.serve("proxy,capture,dispatch,worker");
     assert_eq!(system.function("f", json!({})).await, 2);
-    assert_eq!(system.server(server).wait_for("defin").get("level"), Some(&json!("WARN")));
+    assert_eq!(
+        system.server(server).wait_for("defin").get("level"),
+        Some(&json!("WARN"))
+    );
 }
 
 #[tokio::test]
@@ -74,8 +78,14 @@ async fn a_server_waits_for_a_main_that_awaits() {
 fn dev(system: &System, project: &TempDir) -> Server {
     let mut command = tidegate();
     command.arg("dev").arg(project.path());
-    command.env("DATABASE_URL", system.database.url()).env("REDIS_URL", system.redis.url());
-    command.env("TIDEGATE_LISTEN", "127.0.0.1:0").env("TIDEGATE_LOG_FORMAT", "json").env("TIDEGATE_APP_ID", APP_ID);
+    command
+        .env("DATABASE_URL", system.database.url())
+        .env("REDIS_URL", system.redis.url());
+    command
+        .env("TIDEGATE_LISTEN", "127.0.0.1:0")
+        .env("TIDEGATE_LOG_FORMAT", "json")
+        .env("TIDEGATE_APP_ID", APP_ID);
+    command.env("TIDEGATE_SLOT", system.database.name());
     let mut server = Server::spawn(command);
     server.wait_for("this process is ready");
     server
@@ -100,8 +110,14 @@ async fn changed_code_is_served_without_a_restart() {
     let mut server = dev(&system, &project);
     let url = server.url.clone().expect("it listens");
     let call = async |name: &str, params: serde_json::Value| {
-        let request = reqwest::Client::new().request(Method::POST, format!("{url}/parse/functions/{name}"));
-        let reply = request.header("X-Parse-Application-Id", APP_ID).json(&params).send().await.unwrap();
+        let request =
+            reqwest::Client::new().request(Method::POST, format!("{url}/parse/functions/{name}"));
+        let reply = request
+            .header("X-Parse-Application-Id", APP_ID)
+            .json(&params)
+            .send()
+            .await
+            .unwrap();
         reply.json::<serde_json::Value>().await.unwrap()["result"].clone()
     };
     assert_eq!(call("version", json!({})).await, 1);
@@ -122,7 +138,10 @@ async fn changed_code_is_served_without_a_restart() {
     // Code that does not load is reported, and what was served is served on.
     write_main(project.path(), "\nthrow new Error('not like this');");
     let reported = server.wait_for("not like this");
-    assert!(reported.to_string().contains("cloud/main.js:2"), "{reported}");
+    assert!(
+        reported.to_string().contains("cloud/main.js:2"),
+        "{reported}"
+    );
     assert_eq!(call("version", json!({})).await, 2);
     write_main(project.path(), &version(3));
     while call("version", json!({})).await != 3 {
@@ -130,12 +149,23 @@ async fn changed_code_is_served_without_a_restart() {
     }
 
     // A file that main requires, and one that is new.
-    std::fs::write(project.path().join("cloud/number.js"), "module.exports = 4;").unwrap();
-    write_main(project.path(), "Parse.Cloud.define('version', () => require('./number'));");
+    std::fs::write(
+        project.path().join("cloud/number.js"),
+        "module.exports = 4;",
+    )
+    .unwrap();
+    write_main(
+        project.path(),
+        "Parse.Cloud.define('version', () => require('./number'));",
+    );
     while call("version", json!({})).await != 4 {
         breathe().await;
     }
-    std::fs::write(project.path().join("cloud/number.js"), "module.exports = 5;").unwrap();
+    std::fs::write(
+        project.path().join("cloud/number.js"),
+        "module.exports = 5;",
+    )
+    .unwrap();
     while call("version", json!({})).await != 5 {
         breathe().await;
     }
@@ -152,10 +182,19 @@ async fn a_trigger_that_is_new_fires_from_then_on() {
     let url = server.url.clone().expect("it listens");
     let save = async || {
         let request = reqwest::Client::new().post(format!("{url}/parse/classes/Item"));
-        request.header("X-Parse-Application-Id", APP_ID).json(&json!({"n": 1})).send().await.unwrap().status()
+        request
+            .header("X-Parse-Application-Id", APP_ID)
+            .json(&json!({"n": 1}))
+            .send()
+            .await
+            .unwrap()
+            .status()
     };
     assert_eq!(save().await, 201);
-    write_main(project.path(), "Parse.Cloud.afterSave('Item', ({ object }) => console.log('fired for ' + object.id));");
+    write_main(
+        project.path(),
+        "Parse.Cloud.afterSave('Item', ({ object }) => console.log('fired for ' + object.id));",
+    );
     server.wait_for("reloaded");
     // The class existed before it had a trigger: its table must join the publication now.
     assert_eq!(save().await, 201);

@@ -29,7 +29,10 @@ async fn files_require_each_other() {
     ])
     .await;
     assert_eq!(system.function("first", json!({})).await, 1);
-    assert_eq!(system.function("main", json!({})).await, "from json in /cloud");
+    assert_eq!(
+        system.function("main", json!({})).await,
+        "from json in /cloud"
+    );
 }
 
 #[tokio::test]
@@ -45,11 +48,17 @@ async fn main_may_be_an_es_module() {
                return late(double(add(params.a, params.b))) + path.extname('x.txt');
              });",
         ),
-        ("lib.mjs", "export const add = (a, b) => a + b; export default (n) => n * 2;"),
+        (
+            "lib.mjs",
+            "export const add = (a, b) => a + b; export default (n) => n * 2;",
+        ),
         ("late.js", "export const late = (n) => `late ${n}`;"),
     ])
     .await;
-    assert_eq!(system.function("sum", json!({"a": 1, "b": 2})).await, "late 6.txt");
+    assert_eq!(
+        system.function("sum", json!({"a": 1, "b": 2})).await,
+        "late 6.txt"
+    );
 }
 
 #[tokio::test]
@@ -73,7 +82,10 @@ async fn main_may_be_typescript() {
     ])
     .await;
     let lines = json!({"lines": [{"cents": 150, "n": 2}, {"cents": 99}]});
-    assert_eq!(system.function("total", lines).await, json!({"cents": 399, "gross": true}));
+    assert_eq!(
+        system.function("total", lines).await,
+        json!({"cents": 399, "gross": true})
+    );
 }
 
 #[tokio::test]
@@ -107,7 +119,10 @@ async fn nodes_modules_are_there() {
     .await;
     let mut found = system.function("node", json!({})).await;
     let clone = found.as_object_mut().unwrap().remove("clone");
-    assert_eq!(clone, Some(json!({"at": {"__type": "Date", "iso": "1970-01-01T00:00:00.000Z"}})));
+    assert_eq!(
+        clone,
+        Some(json!({"at": {"__type": "Date", "iso": "1970-01-01T00:00:00.000Z"}}))
+    );
     let expected = json!({
         "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
         "hmac": "nBluMtwBdfhvSxy4konWYZ3mvuaZ5MN45oMJ7Zehpqs=",
@@ -120,13 +135,26 @@ async fn nodes_modules_are_there() {
 #[tokio::test]
 async fn packages_of_npm_work() {
     let system = System::of_folder(&repository().join("tests/cases/npm-packages")).await;
-    let items = json!([{"kind": "a", "price": 1}, {"kind": "b", "price": 2}, {"kind": "a", "price": 3}]);
+    let items =
+        json!([{"kind": "a", "price": 1}, {"kind": "b", "price": 2}, {"kind": "a", "price": 3}]);
     let lodash = system.function("lodash", json!({"items": items})).await;
-    assert_eq!((&lodash["groups"], &lodash["chunks"]), (&json!({"a": 4, "b": 2}), &json!([[1, 2], [3]])));
-    assert_eq!((&lodash["copy"]["a"][0]["__type"], &lodash["name"]), (&json!("Date"), &json!("Foo Bar")));
+    assert_eq!(
+        (&lodash["groups"], &lodash["chunks"]),
+        (&json!({"a": 4, "b": 2}), &json!([[1, 2], [3]]))
+    );
+    assert_eq!(
+        (&lodash["copy"]["a"][0]["__type"], &lodash["name"]),
+        (&json!("Date"), &json!("Foo Bar"))
+    );
     let at = json!({"at": {"__type": "Date", "iso": "2026-01-31T12:30:00.000Z"}});
-    assert_eq!(system.function("dayjs", at.clone()).await, "2026-02-28 12:30");
-    assert_eq!(system.function("moment", at).await, "Saturday, January 31st 2026");
+    assert_eq!(
+        system.function("dayjs", at.clone()).await,
+        "2026-02-28 12:30"
+    );
+    assert_eq!(
+        system.function("moment", at).await,
+        "Saturday, January 31st 2026"
+    );
     let expected = json!({"user": "ada", "forged": "invalid signature"});
     assert_eq!(system.function("jsonwebtoken", json!({})).await, expected);
 
@@ -134,20 +162,40 @@ async fn packages_of_npm_work() {
     let call = system.function("axios", json!({"url": listener.url("")}));
     let (answered, ()) = tokio::join!(call, async {
         let held = listener.next().await;
-        assert_eq!((&*held.line, &*held.body), ("POST /orders?q=a+b", r#"{"n":1}"#));
-        assert!(held.headers.contains(&"x-key: k1".to_owned()), "{:?}", held.headers);
-        held.answer_with(201, "content-type: application/json", r#"{"id":7}"#).await;
+        assert_eq!(
+            (&*held.line, &*held.body),
+            ("POST /orders?q=a+b", r#"{"n":1}"#)
+        );
+        assert!(
+            held.headers.contains(&"x-key: k1".to_owned()),
+            "{:?}",
+            held.headers
+        );
+        held.answer_with(201, "content-type: application/json", r#"{"id":7}"#)
+            .await;
         listener.next().await.answer(404, "").await;
     });
-    assert_eq!(answered, json!({"status": 201, "data": {"id": 7}, "failure": 404}));
+    assert_eq!(
+        answered,
+        json!({"status": 201, "data": {"id": 7}, "failure": 404})
+    );
 
     let call = system.function("stripe", json!({"port": listener.port()}));
     let (answered, ()) = tokio::join!(call, async {
         let held = listener.next().await;
-        assert_eq!((&*held.line, &*held.body), ("POST /v1/payment_intents", "amount=1499&currency=eur"));
-        assert!(held.headers.contains(&"authorization: bearer sk_test_1".to_owned()), "{:?}", held.headers);
+        assert_eq!(
+            (&*held.line, &*held.body),
+            ("POST /v1/payment_intents", "amount=1499&currency=eur")
+        );
+        assert!(
+            held.headers
+                .contains(&"authorization: bearer sk_test_1".to_owned()),
+            "{:?}",
+            held.headers
+        );
         let intent = r#"{"id":"pi_1","object":"payment_intent","status":"succeeded"}"#;
-        held.answer_with(200, "content-type: application/json", intent).await;
+        held.answer_with(200, "content-type: application/json", intent)
+            .await;
     });
     assert_eq!(answered, json!({"id": "pi_1", "status": "succeeded"}));
 }

@@ -25,7 +25,11 @@ const SAME_SHAPE: &str = r#"
 #[tokio::test]
 async fn the_page_shows_a_function_that_runs() {
     let snippet = repository().join("tests/cases/product-page/main.js");
-    check(&std::fs::read_to_string(snippet).unwrap(), "calculateOrderTotal").await;
+    check(
+        &std::fs::read_to_string(snippet).unwrap(),
+        "calculateOrderTotal",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -37,24 +41,54 @@ async fn check(main_js: &str, name: &str) {
     let system = System::start(main_js).await;
     let mut items = Vec::new();
     for (price, quantity) in [(50.0, 2), (25.5, 1)] {
-        let item = system.call(Method::POST, "classes/Item", json!({"price": price, "quantity": quantity})).await;
-        items.push(json!({"__type": "Pointer", "className": "Item", "objectId": item.body["objectId"]}));
+        let item = system
+            .call(
+                Method::POST,
+                "classes/Item",
+                json!({"price": price, "quantity": quantity}),
+            )
+            .await;
+        items.push(
+            json!({"__type": "Pointer", "className": "Item", "objectId": item.body["objectId"]}),
+        );
     }
     // Nobody but the master key may see the order: the function uses it.
-    let order = system.call(Method::POST, "classes/Order", json!({"items": items, "ACL": {}})).await;
+    let order = system
+        .call(
+            Method::POST,
+            "classes/Order",
+            json!({"items": items, "ACL": {}}),
+        )
+        .await;
     let params = json!({"orderId": order.body["objectId"]});
     let path = format!("functions/{name}");
 
     let stranger = system.call(Method::POST, &path, params.clone()).await;
-    assert_eq!(stranger.expect_error(400, 141), "Must be logged in to calculate order total");
+    assert_eq!(
+        stranger.expect_error(400, 141),
+        "Must be logged in to calculate order total"
+    );
     let (_, token) = sign_up(&system, "ada").await;
-    let unknown = as_user(&system, &token, Method::POST, &path, json!({"orderId": "aaaaaaaaaa"})).await;
+    let unknown = as_user(
+        &system,
+        &token,
+        Method::POST,
+        &path,
+        json!({"orderId": "aaaaaaaaaa"}),
+    )
+    .await;
     assert_eq!(unknown.expect_error(400, 141), "Order not found");
 
     let answered = as_user(&system, &token, Method::POST, &path, params).await;
     let (subtotal, tax) = (125.5, 125.5 * 0.08);
     let total = subtotal + tax;
-    assert_eq!(answered.body, json!({"result": {"subtotal": subtotal, "tax": tax, "total": total}}));
+    assert_eq!(
+        answered.body,
+        json!({"result": {"subtotal": subtotal, "tax": tax, "total": total}})
+    );
     let stored: &Value = &system.find("Order", json!({})).await[0];
-    assert_eq!((&stored["subtotal"], &stored["tax"], &stored["total"]), (&json!(subtotal), &json!(tax), &json!(total)));
+    assert_eq!(
+        (&stored["subtotal"], &stored["tax"], &stored["total"]),
+        (&json!(subtotal), &json!(tax), &json!(total))
+    );
 }

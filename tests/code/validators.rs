@@ -8,7 +8,9 @@ use crate::users::{as_user, sign_up};
 
 /// Calls `functions/<name>` and expects this refusal of a validator.
 async fn refused(system: &System, name: &str, params: Value, message: &str) {
-    let reply = system.call(Method::POST, &format!("functions/{name}"), params).await;
+    let reply = system
+        .call(Method::POST, &format!("functions/{name}"), params)
+        .await;
     assert_eq!(reply.expect_error(400, 142), message, "{name}");
 }
 
@@ -35,35 +37,59 @@ async fn who_may_call_a_function() {
     refused(&system, "master", json!({}), master_only).await;
 
     let (id, token) = sign_up(&system, "ada").await;
-    let call = async |name: &str| as_user(&system, &token, Method::POST, &format!("functions/{name}"), json!({})).await;
+    let call = async |name: &str| {
+        as_user(
+            &system,
+            &token,
+            Method::POST,
+            &format!("functions/{name}"),
+            json!({}),
+        )
+        .await
+    };
     assert_eq!(call("user").await.body["result"], "ran");
     assert_eq!(call("master").await.expect_error(400, 142), master_only);
-    assert_eq!(call("any").await.expect_error(400, 142), "Validation failed. User does not match the required roles.");
+    assert_eq!(
+        call("any").await.expect_error(400, 142),
+        "Validation failed. User does not match the required roles."
+    );
     let no_city = "Validation failed. Please set data for city on your account.";
     assert_eq!(call("keys").await.expect_error(400, 142), no_city);
-    system.master(Method::PUT, &format!("users/{id}"), json!({"city": "Wien"})).await;
+    system
+        .master(Method::PUT, &format!("users/{id}"), json!({"city": "Wien"}))
+        .await;
     assert_eq!(call("keys").await.body["result"], "ran");
     let wrong_city = "Validation failed. Invalid option for city. Expected: Graz, Linz";
     assert_eq!(call("options").await.expect_error(400, 142), wrong_city);
 
     let member = json!({"__type": "Pointer", "className": "_User", "objectId": id});
-    let role = |name: &str, field: &str, member: &Value| {
-        json!({"name": name, "ACL": {}, field: {"__op": "AddRelation", "objects": [member]}})
-    };
-    let admins = system.master(Method::POST, "roles", role("Admins", "users", &member)).await;
+    let role = |name: &str, field: &str, member: &Value| json!({"name": name, "ACL": {}, field: {"__op": "AddRelation", "objects": [member]}});
+    let admins = system
+        .master(Method::POST, "roles", role("Admins", "users", &member))
+        .await;
     assert_eq!(call("any").await.body["result"], "ran");
     let not_all = "Validation failed. User does not match all the required roles.";
     assert_eq!(call("all").await.expect_error(400, 142), not_all);
     // The members of Admins are Editors too.
-    let admins = json!({"__type": "Pointer", "className": "_Role", "objectId": admins.body["objectId"]});
-    system.master(Method::POST, "roles", role("Editors", "roles", &admins)).await;
+    let admins =
+        json!({"__type": "Pointer", "className": "_Role", "objectId": admins.body["objectId"]});
+    system
+        .master(Method::POST, "roles", role("Editors", "roles", &admins))
+        .await;
     assert_eq!(call("all").await.body["result"], "ran");
 
     for name in ["user", "master", "any", "keys"] {
-        let reply = system.master(Method::POST, &format!("functions/{name}"), json!({})).await;
-        assert_eq!(reply.body["result"], "ran", "the master key passes by the validator of {name}");
+        let reply = system
+            .master(Method::POST, &format!("functions/{name}"), json!({}))
+            .await;
+        assert_eq!(
+            reply.body["result"], "ran",
+            "the master key passes by the validator of {name}"
+        );
     }
-    let strict = system.master(Method::POST, "functions/strict", json!({})).await;
+    let strict = system
+        .master(Method::POST, "functions/strict", json!({}))
+        .await;
     assert_eq!(strict.expect_error(400, 142), login);
 }
 
@@ -88,21 +114,65 @@ async fn what_a_function_may_be_given() {
     let missing = |field: &str| format!("Validation failed. Please specify data for {field}.");
     refused(&system, "list", json!({"a": 1}), &missing("b")).await;
     refused(&system, "list", json!({"a": null, "b": 1}), &missing("a")).await;
-    assert_eq!(system.function("list", json!({"a": false, "b": 0})).await, json!({"a": false, "b": 0}));
+    assert_eq!(
+        system.function("list", json!({"a": false, "b": 0})).await,
+        json!({"a": false, "b": 0})
+    );
     refused(&system, "type", json!({}), &missing("n")).await;
-    refused(&system, "type", json!({"n": "1"}), "Validation failed. Invalid type for n. Expected: number").await;
-    refused(&system, "type", json!({"n": 1, "list": {}}), "Validation failed. Invalid type for list. Expected: array").await;
-    assert_eq!(system.function("type", json!({"n": 1})).await, json!({"n": 1}));
+    refused(
+        &system,
+        "type",
+        json!({"n": "1"}),
+        "Validation failed. Invalid type for n. Expected: number",
+    )
+    .await;
+    refused(
+        &system,
+        "type",
+        json!({"n": 1, "list": {}}),
+        "Validation failed. Invalid type for list. Expected: array",
+    )
+    .await;
+    assert_eq!(
+        system.function("type", json!({"n": 1})).await,
+        json!({"n": 1})
+    );
     assert_eq!(system.function("default", json!({})).await, json!({"n": 7}));
-    assert_eq!(system.function("default", json!({"n": 1})).await, json!({"n": 1}));
-    refused(&system, "options", json!({"size": "L"}), "Validation failed. Invalid option for size. Expected: S, M").await;
-    refused(&system, "options", json!({"size": "S", "n": -1}), "n must be positive").await;
+    assert_eq!(
+        system.function("default", json!({"n": 1})).await,
+        json!({"n": 1})
+    );
+    refused(
+        &system,
+        "options",
+        json!({"size": "L"}),
+        "Validation failed. Invalid option for size. Expected: S, M",
+    )
+    .await;
+    refused(
+        &system,
+        "options",
+        json!({"size": "S", "n": -1}),
+        "n must be positive",
+    )
+    .await;
     refused(&system, "async", json!({"n": 2}), "only one").await;
-    assert_eq!(system.function("async", json!({"n": 1})).await, json!({"n": 1}));
+    assert_eq!(
+        system.function("async", json!({"n": 1})).await,
+        json!({"n": 1})
+    );
 
     refused(&system, "function", json!({"how": "text"}), "a text").await;
-    refused(&system, "function", json!({"how": "nothing"}), "Validation failed.").await;
-    let own = system.call(Method::POST, "functions/function", json!({"how": "parse"})).await;
+    refused(
+        &system,
+        "function",
+        json!({"how": "nothing"}),
+        "Validation failed.",
+    )
+    .await;
+    let own = system
+        .call(Method::POST, "functions/function", json!({"how": "parse"}))
+        .await;
     assert_eq!(own.expect_error(400, 999), "own code");
     assert_eq!(system.function("function", json!({})).await, "ran");
 }
@@ -125,29 +195,80 @@ async fn triggers_have_validators() {
         "#,
     )
     .await;
-    system.set("trigger_attempts", 1).serve("proxy,capture,dispatch,worker");
+    system
+        .set("trigger_attempts", 1)
+        .serve("proxy,capture,dispatch,worker");
     let system = &system;
-    let save = async |class: &str, fields: Value| system.call(Method::POST, &format!("classes/{class}"), fields).await;
+    let save = async |class: &str, fields: Value| {
+        system
+            .call(Method::POST, &format!("classes/{class}"), fields)
+            .await
+    };
     let missing = save("Item", json!({})).await;
-    assert_eq!(missing.expect_error(400, 142), "Validation failed. Please specify data for name.");
+    assert_eq!(
+        missing.expect_error(400, 142),
+        "Validation failed. Please specify data for name."
+    );
     let wrong = save("Item", json!({"name": 1})).await;
-    assert_eq!(wrong.expect_error(400, 142), "Validation failed. Invalid type for name. Expected: string");
-    let created = save("Item", json!({"name": "lamp", "owner": "ada"})).await.body;
-    assert_eq!((&created["price"], &created["owner"], &created["ran"]), (&json!(10), &json!("nobody"), &json!(true)));
+    assert_eq!(
+        wrong.expect_error(400, 142),
+        "Validation failed. Invalid type for name. Expected: string"
+    );
+    let created = save("Item", json!({"name": "lamp", "owner": "ada"}))
+        .await
+        .body;
+    assert_eq!(
+        (&created["price"], &created["owner"], &created["ran"]),
+        (&json!(10), &json!("nobody"), &json!(true))
+    );
     let path = format!("classes/Item/{}", created["objectId"].as_str().unwrap());
-    assert_eq!(system.call(Method::PUT, &path, json!({"owner": "eve", "price": 3})).await.status, 200);
+    assert_eq!(
+        system
+            .call(Method::PUT, &path, json!({"owner": "eve", "price": 3}))
+            .await
+            .status,
+        200
+    );
     let stored = &system.find("Item", json!({})).await[0];
-    assert_eq!((&stored["owner"], &stored["price"]), (&json!("nobody"), &json!(3)));
+    assert_eq!(
+        (&stored["owner"], &stored["price"]),
+        (&json!("nobody"), &json!(3))
+    );
 
     let login = "Validation failed. Please login to continue.";
-    assert_eq!(system.call(Method::DELETE, &path, Value::Null).await.expect_error(400, 142), login);
+    assert_eq!(
+        system
+            .call(Method::DELETE, &path, Value::Null)
+            .await
+            .expect_error(400, 142),
+        login
+    );
     assert_eq!(save("Own", json!({})).await.expect_error(400, 142), login);
     let (_, token) = sign_up(system, "ada").await;
-    assert_eq!(as_user(system, &token, Method::POST, "classes/Own", json!({})).await.status, 201);
-    assert_eq!(as_user(system, &token, Method::DELETE, &path, Value::Null).await.status, 200);
+    assert_eq!(
+        as_user(system, &token, Method::POST, "classes/Own", json!({}))
+            .await
+            .status,
+        201
+    );
+    assert_eq!(
+        as_user(system, &token, Method::DELETE, &path, Value::Null)
+            .await
+            .status,
+        200
+    );
 
-    assert_eq!(save("Free", json!({})).await.expect_error(400, 141), "the trigger ran");
-    assert_eq!(system.master(Method::POST, "classes/Free", json!({})).await.status, 201);
+    assert_eq!(
+        save("Free", json!({})).await.expect_error(400, 141),
+        "the trigger ran"
+    );
+    assert_eq!(
+        system
+            .master(Method::POST, "classes/Free", json!({}))
+            .await
+            .status,
+        201
+    );
     // The write is committed by then: its after-trigger's validator cannot undo it.
     assert_eq!(save("After", json!({})).await.status, 201);
     assert_eq!(system.find("After", json!({})).await.len(), 1);

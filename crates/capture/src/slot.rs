@@ -12,6 +12,7 @@ use crate::{Config, Error, publication};
 ///
 /// # Errors
 /// [`Error::SlotMissing`], [`Error::OtherServer`]: the log followed something that is not there any more.
+/// [`Error::OtherDatabase`]: slots are one to a server, and this one is somebody else's.
 pub(crate) async fn open(config: &Config, log: &EventLog) -> Result<(Stream, Checkpoint), Error> {
     let mut connection = connect(config).await?;
     let checkpoint = match log.checkpoint(&config.slot).await? {
@@ -44,12 +45,18 @@ async fn create(
     connection: &mut Connection,
 ) -> Result<Checkpoint, Error> {
     // The publication comes first: a slot cannot decode what was written before its publication existed.
-    publication::create(&sql_client(config).await?, &config.publication).await?;
+    let sql = sql_client(config).await?;
+    publication::create(&sql, &config.publication).await?;
     let identity = connection.identify_system().await?;
     let start = match connection.create_slot(&config.slot).await {
         Ok(slot) => Lsn(slot.consistent_point),
         // Left by a start that was killed before it wrote the checkpoint: nothing was confirmed on it yet.
-        Err(postgres_replication::Error::SlotExists { .. }) => Lsn(0),
+        Err(postgres_replication::Error::SlotExists { .. }) if is_ours(&sql, config).await? => {
+            Lsn(0)
+        }
+        Err(postgres_replication::Error::SlotExists { slot }) => {
+            return Err(Error::OtherDatabase { slot });
+        }
         Err(error) => return Err(error.into()),
     };
     let checkpoint = Checkpoint {
@@ -65,6 +72,12 @@ async fn create(
     log.create_checkpoint(&checkpoint).await?;
     tracing::info!(slot = config.slot, at = %start, "created the replication slot");
     Ok(checkpoint)
+}
+
+async fn is_ours(sql: &tokio_postgres::Client, config: &Config) -> Result<bool, Error> {
+    let ours = "select count(*) = 1 from pg_replication_slots
+                where slot_name = $1 and database = current_database()";
+    Ok(sql.query_one(ours, &[&config.slot]).await?.get(0))
 }
 
 async fn connect(config: &Config) -> Result<Connection, Error> {

@@ -12,7 +12,7 @@ use crate::fetch;
 use crate::{Cause, Handler, Host, ParseErrorJson, RestCall};
 
 /// The most calls that one run may have unanswered. `Promise.all` over a few thousand saves is ordinary code.
-pub(crate) const MAX_OPEN_PER_RUN: u32 = 10_000;
+pub(crate) const MAX_OPEN_PER_RUN: usize = 10_000;
 
 /// The most bytes of unanswered calls of one isolate.
 pub(crate) const MAX_OPEN_BYTES: usize = 128 * 1024 * 1024;
@@ -91,7 +91,7 @@ impl Call {
 }
 
 /// An answer as an isolate gets it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub ok: bool,
     pub json: String,

@@ -6,8 +6,8 @@
 //!              └─ [watch]: deadlines, runs stuck behind another's loop, kills
 //! ```
 //!
-//! Invariants: every submitted run is answered exactly once, whatever the isolate does. A run that was not yet started,
-//! or that had made no host call when its isolate died through no fault of its own, is moved and not failed.
+//! Invariants: every submitted run is answered exactly once, whatever the isolate does. A run whose isolate dies or gets
+//! stuck through no fault of its own is moved and not failed; begun again it does nothing twice (see [`crate::tape`]).
 
 mod call;
 mod watch;
@@ -17,13 +17,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 use crate::board::{Board, SLOTS};
 use crate::fetch::Fetcher;
 use crate::frame::{Failure, FromIsolate, Level, ToIsolate};
 use crate::job::{Job, Reply};
 use crate::process::Process;
+use crate::tape::Asked;
 use crate::{Host, logs};
 
 /// How many runs an isolate may hold unstarted: enough for large batches, few enough to be moved when it gets stuck.
@@ -78,13 +78,20 @@ struct Pending {
     job: Job,
     slot: u16,
     submitted_ns: u64,
+    /// How many calls it has made, and those that wait for their answers.
     calls: u32,
-    open_calls: u32,
-    fetches: HashMap<u32, AbortHandle>,
+    open_calls: HashMap<u32, OpenCall>,
+    log_lines: u32,
     log_bytes: usize,
     /// The outcome of a handler that counts as run only when nothing of it is left.
     outcome: Option<String>,
     cancelled: bool,
+}
+
+/// A host call that waits for its answer.
+struct OpenCall {
+    bytes: usize,
+    asked: Arc<Asked>,
 }
 
 impl Child {
@@ -290,8 +297,11 @@ impl Child {
             drop(state);
             return logs::module(level, text);
         };
+        pending.log_lines += 1;
         pending.log_bytes += text.len();
-        if pending.log_bytes <= logs::MAX_BYTES_PER_RUN {
+        let is_repeated = pending.log_lines <= pending.job.shown_lines;
+        if !is_repeated && pending.log_bytes <= logs::MAX_BYTES_PER_RUN {
+            pending.job.shown_lines = pending.log_lines;
             let (cause, handler) = (pending.job.cause.clone(), pending.job.handler.clone());
             drop(state);
             logs::run(&cause, &handler, level, text);
@@ -308,13 +318,17 @@ impl Child {
 
     /// Takes out a run that is no longer open here.
     fn remove(&self, state: &mut State, run: u32) -> Option<Pending> {
-        let mut pending = state.pending.remove(&run)?;
+        let pending = state.pending.remove(&run)?;
         state.free_slots.push(pending.slot);
         self.open.fetch_sub(1, Ordering::AcqRel);
         if !pending.job.is_answered() {
             self.load.fetch_sub(1, Ordering::AcqRel);
         }
-        pending.abort_fetches();
+        state.open_call_bytes -= pending
+            .open_calls
+            .values()
+            .map(|open| open.bytes)
+            .sum::<usize>();
         Some(pending)
     }
 }
@@ -326,15 +340,17 @@ impl Pending {
             slot,
             submitted_ns,
             calls: 0,
-            open_calls: 0,
-            fetches: HashMap::new(),
+            open_calls: HashMap::new(),
+            log_lines: 0,
             log_bytes: 0,
             outcome: None,
             cancelled: false,
         }
     }
 
-    fn abort_fetches(&mut self) {
-        self.fetches.drain().for_each(|(_, task)| task.abort());
+    fn abort_fetches(&self) {
+        self.open_calls
+            .values()
+            .for_each(|open| open.asked.abort.cancel());
     }
 }

@@ -89,7 +89,7 @@ impl CloudCode {
         let request = run.request.to_string();
         if request.len() > MAX_REQUEST_BYTES {
             return threw(
-                1,
+                SCRIPT_FAILED,
                 format!(
                     "The request is too large: {} bytes of at most {MAX_REQUEST_BYTES}.",
                     request.len()

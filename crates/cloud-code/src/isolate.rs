@@ -6,19 +6,22 @@
 //! ```
 //!
 //! Layout, in reading order:
-//! - this file: the entry point and the zygote's life.
-//! - [`serve`]: the isolate's loop: one entry into JavaScript, its jobs, the next.
-//! - [`state`]: runs, calls, timers, output. [`native`]: the functions JavaScript is given.
-//! - [`engine`], [`memory`], [`timers`], [`digest`], [`random`], [`socket`]: what these stand on.
+//! - this file: the entry point and the zygote's life. `load`: the runtime and the application.
+//! - `serve`: the isolate's loop: one entry into JavaScript, its jobs, the next.
+//! - `state`: runs, calls, timers. `native`: the functions JavaScript is given.
+//! - `engine`, `memory`, `timers`, `output`, `digest`, `random`, `socket`: what these stand on.
 //! - [`sandbox`]: what the process can no longer do.
 //!
 //! Invariants: the process has one thread; it knows no path, no environment and no socket but its own; bytecode that
 //! leaves it for the runtime was made before any user code was parsed.
 
+mod burst;
 pub(crate) mod digest;
 mod engine;
+mod load;
 mod memory;
 mod native;
+mod output;
 mod random;
 pub mod sandbox;
 mod serve;
@@ -29,16 +32,13 @@ mod timers;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
-use std::time::Duration;
 
-use rquickjs::{Context, Ctx, Persistent, Promise, Runtime, Value};
+use rquickjs::{Context, Persistent, Runtime};
 use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
-use crate::clock::{nanos, now_ns};
-use crate::frame::{FromZygote, Reader, ScriptForm, ScriptName, ToZygote};
+use crate::frame::{FromZygote, Reader, ToZygote};
 
-use engine::Thrown;
 use serve::Entries;
 use state::State;
 
@@ -58,15 +58,6 @@ pub(crate) struct Settings {
 pub(crate) struct LoadFailure {
     pub message: String,
     pub stack: Option<String>,
-}
-
-impl From<Thrown> for LoadFailure {
-    fn from(thrown: Thrown) -> Self {
-        LoadFailure {
-            message: thrown.message,
-            stack: thrown.stack,
-        }
-    }
 }
 
 /// Runs this process as a zygote and never returns. `control`: the socket that its server passed, standard input.
@@ -111,13 +102,13 @@ impl Zygote {
         let settings = first_frame(control, &mut reader)?;
         let state = Rc::new(State::new(control, settings.max_output_bytes)?);
         if let Err(error) = sandbox::confine_zygote(settings.memory_limit_bytes) {
-            state.put(|out| {
+            state.output.put(|out| {
                 FromZygote::Refused {
                     why: &error.to_string(),
                 }
                 .put(out)
             });
-            state.flush();
+            state.output.flush();
             return Err(error);
         }
         let created = engine::create(settings.memory_limit_bytes as usize);
@@ -149,7 +140,7 @@ impl Zygote {
                 let Some(frame) = frame else { break };
                 match ToZygote::decode(frame) {
                     Ok(ToZygote::Script { name, form, bytes }) => {
-                        if let Err(failure) = script(
+                        if let Err(failure) = load::script(
                             &mut self.engine,
                             &self.state,
                             &self.settings,
@@ -160,13 +151,14 @@ impl Zygote {
                             let json =
                                 serde_json::to_string(&failure).expect("two strings make JSON");
                             self.state
+                                .output
                                 .put(|out| FromZygote::LoadFailed { json: &json }.put(out));
                         }
                     }
                     Ok(ToZygote::Fork) => self.fork(std::mem::take(&mut descriptors)),
                     _ => return 1,
                 }
-                self.state.flush();
+                self.state.output.flush();
             }
             match socket::read_with_descriptors(self.control, self.reader.space()) {
                 Ok((0, _)) | Err(_) => return 0,
@@ -189,7 +181,9 @@ impl Zygote {
             std::process::exit(i32::from(ended.is_err()));
         }
         let pid = if pid < 0 { -1 } else { pid as i32 };
-        self.state.put(|out| FromZygote::Forked { pid }.put(out));
+        self.state
+            .output
+            .put(|out| FromZygote::Forked { pid }.put(out));
     }
 }
 
@@ -241,152 +235,4 @@ fn become_isolate(
     state.begin_serving(0)?;
     let entries = engine.entries.clone().ok_or(io::ErrorKind::InvalidInput)?;
     serve::serve(&engine.context, entries, state, &board, 0)
-}
-
-/// Compiles the script if it is source, and evaluates it.
-fn script(
-    engine: &mut Engine,
-    state: &Rc<State>,
-    settings: &Settings,
-    name: ScriptName,
-    form: ScriptForm,
-    bytes: &[u8],
-) -> Result<(), LoadFailure> {
-    let limit = now_ns() + nanos(Duration::from_millis(settings.load_timeout_ms));
-    state.begin_burst(0, Some(limit));
-    let kept = engine.entries.clone();
-    let loaded = engine.context.with(|ctx| {
-        let compiled;
-        let bytecode = match form {
-            ScriptForm::Bytecode => bytes,
-            ScriptForm::Source => {
-                compiled = compile(&ctx, name, bytes)?;
-                state.put(|out| {
-                    FromZygote::Compiled {
-                        name,
-                        bytecode: &compiled,
-                    }
-                    .put(out)
-                });
-                state.flush();
-                &compiled
-            }
-        };
-        match name {
-            ScriptName::Runtime => load_runtime(&ctx, state, settings, bytecode),
-            ScriptName::App => load_app(&ctx, kept, state, bytecode, limit).map(|()| None),
-        }
-    });
-    let too_late = format!(
-        "it did not finish loading within {} ms",
-        settings.load_timeout_ms
-    );
-    match loaded {
-        Err(failure) if state.take_interrupted() => Err(LoadFailure {
-            message: too_late,
-            ..failure
-        }),
-        Err(failure) => Err(failure),
-        Ok(entries) => {
-            engine.entries = engine.entries.take().or(entries);
-            Ok(())
-        }
-    }
-}
-
-fn compile(ctx: &Ctx, name: ScriptName, source: &[u8]) -> Result<Vec<u8>, LoadFailure> {
-    let (file, keep_source) = match name {
-        ScriptName::Runtime => (crate::source_map::RUNTIME_FILE, false),
-        ScriptName::App => (crate::source_map::APP_FILE, true),
-    };
-    let text = || LoadFailure {
-        message: format!("SyntaxError: {file} is not UTF-8"),
-        stack: None,
-    };
-    let source = std::str::from_utf8(source).map_err(|_| text())?;
-    Ok(engine::compile(ctx, source, file, keep_source)?)
-}
-
-fn load_runtime(
-    ctx: &Ctx,
-    state: &Rc<State>,
-    settings: &Settings,
-    bytecode: &[u8],
-) -> Result<Option<Persistent<Entries<'static>>>, LoadFailure> {
-    native::install(ctx, state, &settings.config).map_err(|_| engine::caught(ctx))?;
-    engine::evaluate(ctx, bytecode)?;
-    let entries = Entries::find(ctx)?;
-    entries.run_jobs(ctx, state);
-    Ok(Some(Persistent::save(ctx, entries)))
-}
-
-/// Evaluates the application, waits for it to settle, and sends what it registered.
-fn load_app(
-    ctx: &Ctx,
-    entries: Option<Persistent<Entries<'static>>>,
-    state: &Rc<State>,
-    bytecode: &[u8],
-    limit_ns: u64,
-) -> Result<(), LoadFailure> {
-    let entries = entries.and_then(|entries| entries.restore(ctx).ok());
-    let entries = entries.ok_or(LoadFailure {
-        message: "the runtime is not loaded".into(),
-        stack: None,
-    })?;
-    let value = engine::evaluate(ctx, bytecode)?;
-    entries.run_jobs(ctx, state);
-    wait(ctx, &entries, state, &value, limit_ns)?;
-    while !state.must_stop() && entries.answer_refused(ctx, state) {}
-    let manifest = entries.manifest(ctx)?;
-    serve::log_rejections(ctx, state);
-    ctx.run_gc();
-    state.put(|out| {
-        FromZygote::Loaded {
-            manifest: &manifest,
-        }
-        .put(out)
-    });
-    Ok(())
-}
-
-fn wait<'js>(
-    ctx: &Ctx<'js>,
-    entries: &Entries<'js>,
-    state: &State,
-    value: &Value<'js>,
-    limit_ns: u64,
-) -> Result<(), LoadFailure> {
-    let Some(promise) = value.as_promise() else {
-        return Ok(());
-    };
-    while promise.result::<Value>().is_none() {
-        if state.must_stop() {
-            return Err(LoadFailure {
-                message: "interrupted".into(),
-                stack: None,
-            });
-        }
-        if entries.answer_refused(ctx, state) {
-            continue;
-        }
-        let Some(due) = state.next_due_ns() else {
-            return Err(LoadFailure {
-                message: "its top-level await never settles".into(),
-                stack: None,
-            });
-        };
-        std::thread::sleep(Duration::from_nanos(
-            due.min(limit_ns).saturating_sub(now_ns()),
-        ));
-        state.begin_burst(0, Some(limit_ns));
-        while entries.fire_due(ctx, state, now_ns()).is_some() {}
-    }
-    settled(ctx, promise)
-}
-
-fn settled<'js>(ctx: &Ctx<'js>, promise: &Promise<'js>) -> Result<(), LoadFailure> {
-    match promise.result::<Value>() {
-        Some(Err(_)) => Err(engine::caught(ctx).into()),
-        _ => Ok(()),
-    }
 }

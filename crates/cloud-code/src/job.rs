@@ -6,10 +6,15 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::clock::{nanos, now_ns};
+use crate::tape::Tape;
 use crate::{Cause, Handler, Run, calls};
 
 /// How often a run may be begun again because its isolate died.
 const MAX_REPEATS: u8 = 3;
+
+/// How often a run may be taken from an isolate that is stuck in another's code: it may be stuck for a good reason, and
+/// beginning again costs.
+const MAX_DISPLACEMENTS: u8 = 3;
 
 /// The least time between a run's soft and its hard deadline: an isolate needs some to obey the first.
 const MIN_GRACE_NS: u64 = 50_000_000;
@@ -29,7 +34,13 @@ pub(crate) struct Details {
     pub exclusive: bool,
     /// Runs on behalf of a run that waits for it.
     pub nested: bool,
+    /// What it has asked so far.
+    pub tape: Tape,
+    /// How many lines it has printed; a repetition prints them again, and they are not shown again.
+    pub shown_lines: u32,
+    /// How often it may still be begun again, for either reason.
     repeats: u8,
+    displacements: u8,
     reply: Option<oneshot::Sender<Reply>>,
 }
 
@@ -76,7 +87,10 @@ impl Job {
             hard_deadline_ns: hard_deadline_ns.max(soft_deadline_ns.saturating_add(MIN_GRACE_NS)),
             exclusive,
             nested: calls::is_within_call(),
-            repeats: 0,
+            tape: Tape::default(),
+            shown_lines: 0,
+            repeats: MAX_REPEATS,
+            displacements: MAX_DISPLACEMENTS,
             reply: Some(reply),
         };
         (Job(Box::new(details)), replied)
@@ -93,16 +107,29 @@ impl Job {
         self.reply.is_none()
     }
 
-    /// The run to be begun again, unless that has been tried too often.
-    pub(crate) fn repeated(mut self) -> Option<Job> {
-        self.repeats += 1;
-        if self.repeats <= MAX_REPEATS {
-            return Some(self);
-        }
-        self.answer(Reply::Crashed(format!(
-            "the processes that ran it ended {} times",
-            self.repeats
-        )));
-        None
+    /// Asks to take it from an isolate that is busy with another's code; granted a few times.
+    pub(crate) fn may_be_displaced(&mut self) -> bool {
+        let may = !self.is_answered() && self.tape.is_whole() && self.displacements > 0;
+        self.displacements -= u8::from(may);
+        may
+    }
+
+    /// Asks to begin it again after its isolate died; granted a few times. If its own code was running it may be at
+    /// fault: then it gets one more chance, alone.
+    pub(crate) fn may_begin_again(&mut self, was_computing: bool) -> bool {
+        let may = self.tape.is_whole() && self.repeats > 0;
+        self.repeats = if was_computing {
+            0
+        } else {
+            self.repeats.saturating_sub(1)
+        };
+        self.exclusive |= was_computing;
+        may
+    }
+
+    /// The run to be begun again elsewhere.
+    pub(crate) fn rewound(mut self) -> Job {
+        self.tape.rewind();
+        self
     }
 }

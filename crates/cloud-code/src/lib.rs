@@ -2,8 +2,8 @@
 //!
 //! Layout, in reading order:
 //! - the server's side: [`cloud_code`] (one release), `pool` (which isolate gets a run), `child` and `attend` (one
-//!   isolate), `zygote` (what forks them), `calls` and `fetch` (what JavaScript asks for), [`host`] (who answers it).
-//! - the process's side: [`isolate`].
+//!   isolate), `zygote` (what forks them), `calls`, `tape` and `fetch` (what JavaScript asks for), [`host`] (who answers it).
+//! - the process's side: `isolate`.
 //! - between them: `frame` (messages), `board` (shared memory), `process` (children that end with this process).
 //! - before them: [`bundle`](mod@bundle).
 
@@ -20,6 +20,7 @@ pub mod error;
 mod fetch;
 mod frame;
 pub mod host;
+#[doc(hidden)]
 pub mod isolate;
 mod job;
 mod logs;
@@ -28,6 +29,7 @@ mod pool;
 mod process;
 pub mod run;
 mod source_map;
+mod tape;
 mod zygote;
 
 pub use bundle::{Bundle, Bundler, bundle};

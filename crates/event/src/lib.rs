@@ -1,8 +1,4 @@
-//! The change event: what one committed change carries from the WAL to a handler.
-//!
-//! ```text
-//! capture ─▶ ChangeEvent ─▶ event-log ─▶ dispatch ─▶ queue ─▶ worker ─▶ handler
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! Layout, in reading order:
 //! - [`lsn`]: a position in the WAL.
@@ -13,8 +9,6 @@
 //! - [`delivery`]: one event for one trigger, as it travels through the queue.
 //! - [`failpoint`]: where tests kill a process.
 //! - [`report`]: how an error is written into a log line.
-//!
-//! Not here: I/O of any kind, Parse JSON (`parse-protocol`), Postgres's wire format (`postgres-replication`).
 
 pub mod change;
 pub mod context;

@@ -17,8 +17,9 @@ pub fn start_logging(config: &Config) -> Result<()> {
     let filter = EnvFilter::try_new(&config.log)
         .with_context(|| format!("log = {:?} is not a level or filter", config.log))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     match config.log_format {
-        LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Text => builder.with_target(false).with_ansi(coloured).init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).init(),
     }
     Ok(())

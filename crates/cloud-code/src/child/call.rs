@@ -1,23 +1,21 @@
-//! Host calls of an isolate: checked, done in tasks of their own, answered.
+//! Host calls of an isolate: checked, recorded, done in tasks of their own, answered.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::{Child, State};
+use super::{Child, OpenCall, State};
 use crate::calls::{self, Answer, Call, MAX_OPEN_BYTES, MAX_OPEN_PER_RUN};
 use crate::frame::{MAX_FRAME_BYTES, ToIsolate};
+use crate::tape::{Asked, Place, Step};
 
-/// What a call's task must give back when it is done.
-struct Opened {
-    run: u32,
-    call: u32,
-    bytes: usize,
-}
+/// The answer to a write that a repeated run makes in another's place.
+const ASTRAY: &str = "this request was begun again after its process was stopped, and then wrote something else than \
+                      before; it is given up so that nothing is done twice";
 
 impl Child {
-    /// Does a call, or answers why not. One of a run that is over is passed over: the isolate knows better.
+    /// Does a call, or answers why not. One of a run that is not here is passed over: its isolate knows better.
     pub(super) fn call(self: &Arc<Self>, run: u32, call: u32, json: &str) {
         let mut state = self.state();
         let open_bytes = state.open_call_bytes;
@@ -26,65 +24,98 @@ impl Child {
         };
         let position = pending.calls;
         pending.calls += 1;
-        if pending.open_calls >= MAX_OPEN_PER_RUN || open_bytes + json.len() > MAX_OPEN_BYTES {
+        let parsed = match Call::parse(json, position) {
+            Ok(Call::Abort(fetch)) => return self.abort(&mut state, run, fetch),
+            Ok(parsed) => parsed,
+            Err(why) => return self.put_answer(&mut state, call, Answer::refusal(&why)),
+        };
+        if pending.open_calls.len() >= MAX_OPEN_PER_RUN || open_bytes + json.len() > MAX_OPEN_BYTES
+        {
             let refusal = Answer::refusal("too many calls are waiting for their answers");
             return self.put_answer(&mut state, call, refusal);
         }
-        let opened = Opened {
+        let place = Place {
+            child: Arc::downgrade(self),
             run,
             call,
-            bytes: json.len(),
         };
-        match Call::parse(json, position) {
-            Ok(Call::Abort(fetch)) => return self.abort(&mut state, run, fetch),
-            Ok(Call::Rest(rest)) => {
-                let (child, cause) = (self.clone(), pending.job.cause.clone());
-                tokio::spawn(async move {
-                    let answer = calls::rest(&child.services.host, &cause, rest);
-                    child.answer(opened, answer).await;
-                });
+        let (asked, answer) = match pending.job.tape.ask(&parsed, json) {
+            Step::Again(asked) => {
+                let answer = asked.attach(place);
+                (asked, answer)
             }
-            Ok(Call::Fetch(mut request)) => {
-                let job = &pending.job;
-                request.idempotency_key =
-                    calls::idempotency_key(&job.cause, &job.handler, position);
-                let child = self.clone();
-                let task = tokio::spawn(async move {
-                    let answer = calls::fetch(&child.services.fetcher, request);
-                    child.answer(opened, answer).await;
-                });
-                pending.fetches.insert(call, task.abort_handle());
+            Step::New(asked) => {
+                let attached = asked.attach(place);
+                self.spawn(pending, parsed, position, asked.clone());
+                (asked, attached)
             }
-            Err(why) => return self.put_answer(&mut state, call, Answer::refusal(&why)),
+            Step::Astray => return self.put_answer(&mut state, call, Answer::refusal(ASTRAY)),
+        };
+        match answer {
+            Some(answer) => self.put_answer(&mut state, call, answer),
+            None => {
+                pending.open_calls.insert(
+                    call,
+                    OpenCall {
+                        bytes: json.len(),
+                        asked,
+                    },
+                );
+                state.open_call_bytes += json.len();
+            }
         }
-        pending.open_calls += 1;
-        state.open_call_bytes += json.len();
+    }
+
+    fn spawn(&self, pending: &super::Pending, call: Call, position: u32, asked: Arc<Asked>) {
+        let services = self.services.clone();
+        let cause = pending.job.cause.clone();
+        match call {
+            Call::Rest(rest) => {
+                tokio::spawn(async move {
+                    let answer = calls::rest(&services.host, &cause, rest);
+                    // A host that panics must not leave its caller waiting for the deadline.
+                    let answer = AssertUnwindSafe(answer).catch_unwind().await;
+                    let failed =
+                        |_| Answer::refusal("the server failed while it answered this call");
+                    asked.answered(answer.unwrap_or_else(failed));
+                });
+            }
+            Call::Fetch(mut request) => {
+                request.idempotency_key =
+                    calls::idempotency_key(&cause, &pending.job.handler, position);
+                tokio::spawn(async move {
+                    tokio::select! {
+                        answer = calls::fetch(&services.fetcher, request) => asked.answered(answer),
+                        () = asked.abort.cancelled() => {}
+                    }
+                });
+            }
+            Call::Abort(_) => unreachable!("it is answered before anything is recorded"),
+        }
     }
 
     fn abort(&self, state: &mut State, run: u32, fetch: u32) {
         let Some(pending) = state.pending.get_mut(&run) else {
             return;
         };
-        if let Some(task) = pending.fetches.remove(&fetch) {
-            task.abort();
-            pending.open_calls -= 1;
+        if let Some(open) = pending.open_calls.remove(&fetch) {
+            open.asked.abort.cancel();
+            state.open_call_bytes -= open.bytes;
             self.put_answer(state, fetch, Answer::aborted());
         }
     }
 
-    async fn answer(&self, opened: Opened, answer: impl Future<Output = Answer>) {
-        // A host that panics must not leave its caller waiting for the deadline.
-        let answer = AssertUnwindSafe(answer).catch_unwind().await;
-        let failed = |_| Answer::refusal("the server failed while it answered this call");
-        let answer = answer.unwrap_or_else(failed);
+    /// Brings an answer to a run that waits for it here.
+    pub(crate) fn deliver(&self, run: u32, call: u32, answer: Answer) {
         let mut state = self.state();
-        state.open_call_bytes = state.open_call_bytes.saturating_sub(opened.bytes);
-        let Some(pending) = state.pending.get_mut(&opened.run) else {
+        let Some(pending) = state.pending.get_mut(&run) else {
             return;
         };
-        pending.open_calls = pending.open_calls.saturating_sub(1);
-        pending.fetches.remove(&opened.call);
-        self.put_answer(&mut state, opened.call, answer);
+        let Some(open) = pending.open_calls.remove(&call) else {
+            return;
+        };
+        state.open_call_bytes -= open.bytes;
+        self.put_answer(&mut state, call, answer);
     }
 
     fn put_answer(&self, state: &mut State, call: u32, mut answer: Answer) {

@@ -9,7 +9,10 @@ use crate::job::{Job, Reply};
 /// An isolate that computes this long in one go is given nothing new, and what it has not begun is moved.
 const STUCK_NS: u64 = 50_000_000;
 
-/// So is an isolate that leaves a run unstarted this long without computing: stopped, or starved.
+/// After this the runs that have begun there, and wait, are begun again elsewhere.
+const STUCK_LONG_NS: u64 = 250_000_000;
+
+/// An isolate that leaves a run unstarted this long without computing counts as stuck too: it is stopped, or starved.
 const UNSTARTED_NS: u64 = 250_000_000;
 
 /// How long code that belongs to no open run may compute before its isolate is killed.
@@ -26,11 +29,13 @@ impl Child {
         if is_stuck && !was_stuck {
             state.window = 1;
         }
-        let moved = if is_stuck {
-            self.take_back_all(&mut state)
-        } else {
-            Vec::new()
-        };
+        let mut moved = Vec::new();
+        if is_stuck {
+            moved = self.take_back_all(&mut state);
+        }
+        if let Some((culprit, _)) = burst.filter(|_| computing_ns > STUCK_LONG_NS) {
+            moved.extend(self.displace_all(&mut state, culprit));
+        }
         if self.time_out(&mut state, now_ns) {
             self.wake.notify_one();
             self.accepting.store(false, Ordering::Release);
@@ -74,6 +79,26 @@ impl Child {
         self.remove(state, run).map(|pending| pending.job)
     }
 
+    /// Takes away the runs that wait here while `culprit` computes. What they still do here has no effect: their calls are
+    /// passed over from now on, and their isolate is told to forget them.
+    fn displace_all(&self, state: &mut State, culprit: u32) -> Vec<Job> {
+        let mut runs = Vec::new();
+        for (&run, pending) in &mut state.pending {
+            if run != culprit && pending.outcome.is_none() && pending.job.may_be_displaced() {
+                runs.push(run);
+            }
+        }
+        let mut displaced = Vec::with_capacity(runs.len());
+        for run in runs {
+            ToIsolate::Cancel { run }.put(&mut state.out);
+            displaced.extend(self.remove(state, run).map(|pending| pending.job.rewound()));
+        }
+        if !displaced.is_empty() {
+            self.wake.notify_one();
+        }
+        displaced
+    }
+
     /// Answers the runs whose time is up and tells the isolate; true if any of them had begun and not finished.
     fn time_out(&self, state: &mut State, now_ns: u64) -> bool {
         let is_over =
@@ -112,7 +137,8 @@ impl Child {
         self.accepting.store(false, Ordering::Release);
         let mut state = self.state();
         state.ended = true;
-        let was_expected = state.killed.is_some() || state.pending.is_empty();
+        let is_killed = state.killed.is_some();
+        let was_expected = is_killed || state.pending.is_empty();
         let how = state.killed.unwrap_or(how);
         if !was_expected {
             metrics::counter!(crate::metrics::CRASHES_TOTAL).increment(1);
@@ -133,8 +159,8 @@ impl Child {
                 pending.job.answer(Reply::Outcome(outcome));
             } else if is_unstarted {
                 moved.push(pending.job);
-            } else if !is_culprit && pending.calls == 0 {
-                moved.extend(pending.job.repeated());
+            } else if !(is_culprit && is_killed) && pending.job.may_begin_again(is_culprit) {
+                moved.push(pending.job.rewound());
             } else {
                 pending
                     .job
@@ -169,7 +195,9 @@ fn reason_to_kill(
 fn explain(how: &str, is_culprit: bool, calls: u32) -> String {
     let mut text = format!("the process that ran it {how}");
     if !is_culprit {
-        text += &format!("; it was not run again because it had made {calls} calls by then");
+        text += &format!(
+            "; it was not begun again because it had made {calls} calls by then, too many to be repeated safely"
+        );
     }
     text
 }

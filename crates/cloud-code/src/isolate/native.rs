@@ -51,7 +51,7 @@ fn install_host(native: &Object, state: &Rc<State>) -> Result<()> {
     };
     native.set("log", Func::from(log))?;
     let own = state.clone();
-    native.set("currentRun", Func::from(move || own.burst_run()))
+    native.set("currentRun", Func::from(move || own.burst.run()))
 }
 
 fn level_of(name: &str) -> Level {
@@ -65,11 +65,13 @@ fn level_of(name: &str) -> Level {
 
 fn install_timers(native: &Object, state: &Rc<State>) -> Result<()> {
     let own = state.clone();
-    let set = move |id: f64, delay_ms: f64, run: Opt<f64>| {
+    let set = move |id: f64, delay_ms: f64, run: Opt<f64>, unref: Opt<bool>| {
+        let (run, keeps_open) = (run.0.unwrap_or(0.0) as u32, unref.0 != Some(true));
         own.set_timer(
             Timer {
                 id: id as u32,
-                run: run.0.unwrap_or(0.0) as u32,
+                run,
+                keeps_open,
             },
             delay_ms,
         );

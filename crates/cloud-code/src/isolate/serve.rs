@@ -79,7 +79,7 @@ impl<'js> Entries<'js> {
                 let _ = scope.set(current.clone(), Null);
             }
             // Short jobs for ever would never reach the engine's own interrupt check.
-            if state.is_interrupted()
+            if state.burst.is_interrupted()
                 || job.is_multiple_of(64) && state.must_stop()
                 || !ctx.execute_pending_job()
             {
@@ -154,12 +154,12 @@ impl Isolate<'_, '_> {
             while let Some(frame) = reader.next()? {
                 self.handle(ToIsolate::decode(frame)?);
                 if now_ns() - flushed > FLUSH_EVERY_NS {
-                    self.state.flush();
+                    self.state.output.flush();
                     flushed = now_ns();
                 }
             }
             self.fire_timers();
-            self.state.flush();
+            self.state.output.flush();
             if let Some(due) = self.state.next_due_ns() {
                 let wait = Duration::from_nanos(due.saturating_sub(now_ns()));
                 if !super::socket::wait_readable(socket, wait)? {
@@ -185,8 +185,6 @@ impl Isolate<'_, '_> {
                 if !self.board.claim(slot, run) {
                     return; // The server gave it to another isolate.
                 }
-                // It may be code that never yields: what others have finished must not wait behind it.
-                self.state.flush();
                 self.state.open_run(run, handler, soft_deadline_ns);
                 let entered = |thrown: &Thrown| {
                     let stack = thrown.stack.as_deref();
@@ -240,7 +238,7 @@ impl Isolate<'_, '_> {
         self.board.begin_burst(run, now);
         if enter().is_err() {
             let thrown = engine::caught(&self.ctx);
-            if !self.state.is_interrupted() {
+            if !self.state.burst.is_interrupted() {
                 escaped(&thrown);
             }
         }
@@ -253,7 +251,7 @@ impl Isolate<'_, '_> {
     }
 
     fn settle(&self, run: u32) {
-        if self.state.take_interrupted() {
+        if self.state.burst.take_interrupted() {
             self.state.fail(run, Failure::Interrupted);
             self.state.poison("a run computed past its deadline");
             self.drain_leftovers(run);
@@ -265,7 +263,12 @@ impl Isolate<'_, '_> {
             }
             self.ctx.run_gc();
         }
-        self.state.settle();
+        for ended in self.state.settle() {
+            if self.entries.cancel.call::<_, ()>((ended,)).is_err() {
+                engine::caught(&self.ctx);
+            }
+            self.entries.run_jobs(&self.ctx, self.state);
+        }
         self.collect_garbage();
     }
 
@@ -274,8 +277,8 @@ impl Isolate<'_, '_> {
     fn drain_leftovers(&self, run: u32) {
         self.state.begin_burst(run, Some(now_ns() + LEFTOVERS_NS));
         self.entries.run_jobs(&self.ctx, self.state);
-        if self.state.take_interrupted() {
-            self.state.flush();
+        if self.state.burst.take_interrupted() {
+            self.state.output.flush();
             std::process::exit(3);
         }
     }
@@ -311,6 +314,6 @@ pub(crate) fn log_rejections(ctx: &Ctx, state: &State) {
         let thrown = engine::thrown(&reason);
         let stack = thrown.stack.unwrap_or_default();
         let text = format!("unhandled promise rejection: {}\n{stack}", thrown.message);
-        state.log(state.burst_run(), Level::Error, &text);
+        state.log(state.burst.run(), Level::Error, &text);
     }
 }

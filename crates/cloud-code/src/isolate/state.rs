@@ -6,15 +6,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
-use std::rc::Rc;
 
 use rquickjs::{Ctx, Persistent, Value};
 
 use crate::clock::now_ns;
 use crate::frame::{Failure, FromIsolate, FromZygote, Level};
 
+use super::burst::{Burst, Quickness};
+use super::output::Output;
 use super::random::Random;
-use super::socket;
 use super::timers::{Timer, Timers};
 
 /// A longer line of console output is cut. Long enough for a stack trace, short enough for any log collector.
@@ -23,22 +23,11 @@ pub(crate) const MAX_LOG_LINE_BYTES: usize = 8 * 1024;
 /// What one run may print; past it one warning is printed and the rest dropped.
 const MAX_LOG_BYTES_PER_RUN: usize = 1024 * 1024;
 
-/// Output is sent once this much has gathered, also in the middle of a burst, so that a flood waits for the server.
-const FLUSH_BYTES: usize = 256 * 1024;
-
-/// A burst shorter than this holds nobody up.
-const SHORT_BURST_NS: u64 = 1_000_000;
-
-/// After this many short bursts in a row a handler is taken to be quick, and others' outcomes are not sent before its
-/// next one but together with its own: one write for a batch is what makes short calls cheap.
-const QUICK_AFTER: u8 = 3;
-
 /// How long a module's own timer may compute.
 const MODULE_BURST_NS: u64 = 1_000_000_000;
 
 pub(crate) struct State {
-    socket: Cell<RawFd>,
-    out: RefCell<Vec<u8>>,
+    pub(crate) output: Output,
     max_output_bytes: usize,
     pub(crate) random: Random,
     pub(crate) loading: Cell<bool>,
@@ -53,10 +42,7 @@ pub(crate) struct State {
     /// Runs that may have ended in this burst.
     touched: RefCell<Vec<u32>>,
     module_log_bytes: Cell<usize>,
-    burst_run: Cell<u32>,
-    burst_started_ns: Cell<u64>,
-    burst_limit_ns: Cell<u64>,
-    interrupted: Cell<bool>,
+    pub(crate) burst: Burst,
     poisoned: Cell<bool>,
     /// Promises that were rejected in this burst and that nobody handled yet, with their reasons.
     rejections: RefCell<Vec<(Kept, Kept)>>,
@@ -65,38 +51,33 @@ pub(crate) struct State {
 /// A JavaScript value kept beyond the call that showed it.
 type Kept = Persistent<Value<'static>>;
 
-/// How many short bursts in a row a handler has had, of those that matter.
-type Quickness = Rc<Cell<u8>>;
-
 #[derive(Debug, Default)]
 struct OpenRun {
     soft_deadline_ns: u64,
     quickness: Quickness,
     done: bool,
-    /// Unanswered calls and set timers.
+    /// Unanswered calls, and timers that keep it open.
     open: u32,
+    /// It has set timers that do not.
+    background_timers: bool,
     log_bytes: usize,
 }
 
 impl State {
     pub(crate) fn new(socket: RawFd, max_output_bytes: usize) -> io::Result<State> {
         Ok(State {
-            socket: Cell::new(socket),
-            out: RefCell::default(),
+            output: Output::new(socket),
             max_output_bytes,
             random: Random::new()?,
             loading: Cell::new(true),
             runs: RefCell::default(),
             quickness: RefCell::default(),
-            burst_started_ns: Cell::new(0),
             calls: RefCell::default(),
             refused: RefCell::default(),
             timers: RefCell::default(),
             touched: RefCell::default(),
             module_log_bytes: Cell::new(0),
-            burst_run: Cell::new(0),
-            burst_limit_ns: Cell::new(u64::MAX),
-            interrupted: Cell::new(false),
+            burst: Burst::new(),
             poisoned: Cell::new(false),
             rejections: RefCell::default(),
         })
@@ -104,73 +85,48 @@ impl State {
 
     /// From now on this process serves runs over `socket`.
     pub(crate) fn begin_serving(&self, socket: RawFd) -> io::Result<()> {
-        self.socket.set(socket);
+        self.output.redirect(socket);
         self.loading.set(false);
         self.random.reseed()
     }
 
-    // Bursts: one entry into JavaScript and all the jobs it leaves.
+    // Bursts.
 
-    /// Sets who runs now and until when; `limit_ns` is for loading, which is nobody's run.
+    /// Sets who runs now and until when; `limit_ns` is for loading, which is nobody's run. Returns the time.
     pub(crate) fn begin_burst(&self, run: u32, limit_ns: Option<u64>) -> u64 {
         let runs = self.runs.borrow();
         let open = runs.get(&run);
-        let (deadline, quickness) = (
-            open.map(|open| open.soft_deadline_ns),
-            open.map(|open| open.quickness.get()),
-        );
+        let deadline_ns = open.map(|open| open.soft_deadline_ns);
+        let is_quick = open.is_some_and(|open| open.quickness.is_quick());
         drop(runs);
         // What others have finished must not wait for the end of a burst that may be long.
-        if quickness.unwrap_or(0) < QUICK_AFTER {
-            self.flush();
+        if !is_quick {
+            self.output.flush();
         }
         let now = now_ns();
-        self.burst_run.set(run);
-        self.burst_started_ns.set(now);
-        self.burst_limit_ns
-            .set(limit_ns.or(deadline).unwrap_or(now + MODULE_BURST_NS));
+        let limit_ns = limit_ns.or(deadline_ns).unwrap_or(now + MODULE_BURST_NS);
+        self.burst.begin(run, now, limit_ns);
         now
     }
 
     /// Remembers how long this handler's burst took.
     pub(crate) fn end_burst(&self) {
-        let runs = self.runs.borrow();
-        let Some(open) = runs.get(&self.burst_run.get()) else {
-            return;
-        };
-        let short = now_ns() - self.burst_started_ns.get() < SHORT_BURST_NS;
-        open.quickness.set(if short {
-            open.quickness.get().saturating_add(1)
-        } else {
-            0
-        });
-    }
-
-    pub(crate) fn burst_run(&self) -> u32 {
-        self.burst_run.get()
+        if let Some(open) = self.runs.borrow().get(&self.burst.run()) {
+            open.quickness.count(&self.burst);
+        }
     }
 
     /// The interrupt handler: true stops JavaScript with an error it cannot catch.
     pub(crate) fn must_stop(&self) -> bool {
-        self.flush(); // A burst that gets here is no short one.
-        if now_ns() >= self.burst_limit_ns.get() {
-            self.interrupted.set(true);
-        }
-        self.interrupted.get()
-    }
-
-    pub(crate) fn take_interrupted(&self) -> bool {
-        self.interrupted.take()
-    }
-
-    pub(crate) fn is_interrupted(&self) -> bool {
-        self.interrupted.get()
+        self.output.flush(); // A burst that gets here is no short one.
+        self.burst.check_time()
     }
 
     /// Tells the server, once, that this isolate must get no new runs.
     pub(crate) fn poison(&self, why: &str) {
         if !self.poisoned.replace(true) {
-            self.put(|out| FromIsolate::Poisoned { why }.put(out));
+            self.output
+                .put(|out| FromIsolate::Poisoned { why }.put(out));
         }
     }
 
@@ -202,14 +158,16 @@ impl State {
         drop(runs);
         self.touched.borrow_mut().push(run);
         if outcome.len() <= self.max_output_bytes {
-            return self.put(|out| FromIsolate::Done { run, json: outcome }.put(out));
+            return self
+                .output
+                .put(|out| FromIsolate::Done { run, json: outcome }.put(out));
         }
         let message = format!(
             "The result is too large: {} bytes of at most {}.",
             outcome.len(),
             self.max_output_bytes
         );
-        self.put(|out| {
+        self.output.put(|out| {
             FromIsolate::Done {
                 run,
                 json: &threw(141, &message, None),
@@ -218,20 +176,24 @@ impl State {
         });
     }
 
-    /// Ends every run whose outcome is known and that has no call and no timer left.
-    pub(crate) fn settle(&self) {
+    /// Ends every run whose outcome is known and that has no call and no timer left. Returns those of them that left
+    /// timers which did not keep them open, and which JavaScript must forget.
+    pub(crate) fn settle(&self) -> Vec<u32> {
         let touched = self.touched.take();
+        let mut with_timers = Vec::new();
         for run in touched {
             let mut runs = self.runs.borrow_mut();
-            if runs
-                .get(&run)
-                .is_some_and(|open| open.done && open.open == 0)
-            {
-                runs.remove(&run);
-                drop(runs);
-                self.put(|out| FromIsolate::End { run }.put(out));
+            let Some(open) = runs.get(&run).filter(|open| open.done && open.open == 0) else {
+                continue;
+            };
+            if open.background_timers {
+                with_timers.push(run);
+                self.timers.borrow_mut().clear_run(run);
             }
+            runs.remove(&run);
+            self.output.put(|out| FromIsolate::End { run }.put(out));
         }
+        with_timers
     }
 
     /// True when nothing is left that could give this run an outcome.
@@ -245,15 +207,16 @@ impl State {
     /// Drops a run that this process stopped, and says why.
     pub(crate) fn fail(&self, run: u32, why: Failure) {
         if self.forget(run) {
-            self.put(|out| FromIsolate::Failed { run, why }.put(out));
-            self.put(|out| FromIsolate::End { run }.put(out));
+            self.output
+                .put(|out| FromIsolate::Failed { run, why }.put(out));
+            self.output.put(|out| FromIsolate::End { run }.put(out));
         }
     }
 
     /// Drops a run that the server no longer wants.
     pub(crate) fn cancel(&self, run: u32) {
         self.forget(run);
-        self.put(|out| FromIsolate::End { run }.put(out));
+        self.output.put(|out| FromIsolate::End { run }.put(out));
     }
 
     fn forget(&self, run: u32) -> bool {
@@ -273,12 +236,16 @@ impl State {
                 self.max_output_bytes
             ));
         }
-        if !self.open_one(run) {
+        let mut runs = self.runs.borrow_mut();
+        let Some(open) = runs.get_mut(&run) else {
             self.refused.borrow_mut().push(call);
             return Ok(());
-        }
+        };
+        open.open += 1;
+        drop(runs);
         self.calls.borrow_mut().insert(call, run);
-        self.put(|out| FromIsolate::Call { run, call, json }.put(out));
+        self.output
+            .put(|out| FromIsolate::Call { run, call, json }.put(out));
         Ok(())
     }
 
@@ -295,39 +262,49 @@ impl State {
 
     // Timers.
 
+    /// Sets a timer of an open run, or of the module; others are passed over.
     pub(crate) fn set_timer(&self, timer: Timer, delay_ms: f64) {
-        if timer.run != 0 && !self.open_one(timer.run) {
+        if timer.run != 0 && !self.open_one(timer) {
             return;
         }
         let replaced = self.timers.borrow_mut().set(timer, delay_ms, now_ns());
-        replaced
-            .into_iter()
-            .for_each(|timer| self.close_one(timer.run));
+        self.is_gone(replaced);
     }
 
     pub(crate) fn clear_timer(&self, id: u32) {
         let cleared = self.timers.borrow_mut().clear(id);
-        cleared
-            .into_iter()
-            .for_each(|timer| self.close_one(timer.run));
+        self.is_gone(cleared);
     }
 
     pub(crate) fn take_due_timer(&self, now_ns: u64) -> Option<Timer> {
-        let timer = self.timers.borrow_mut().take_due(now_ns)?;
-        self.close_one(timer.run);
-        Some(timer)
+        let timer = self.timers.borrow_mut().take_due(now_ns);
+        self.is_gone(timer);
+        timer
+    }
+
+    fn is_gone(&self, timer: Option<Timer>) {
+        if let Some(Timer {
+            run,
+            keeps_open: true,
+            ..
+        }) = timer
+        {
+            self.close_one(run);
+        }
     }
 
     pub(crate) fn next_due_ns(&self) -> Option<u64> {
         self.timers.borrow().next_due_ns()
     }
 
-    fn open_one(&self, run: u32) -> bool {
-        self.runs
-            .borrow_mut()
-            .get_mut(&run)
-            .map(|open| open.open += 1)
-            .is_some()
+    fn open_one(&self, timer: Timer) -> bool {
+        let mut runs = self.runs.borrow_mut();
+        let Some(open) = runs.get_mut(&timer.run) else {
+            return false;
+        };
+        open.open += u32::from(timer.keeps_open);
+        open.background_timers |= !timer.keeps_open;
+        true
     }
 
     fn close_one(&self, run: u32) {
@@ -397,30 +374,12 @@ impl State {
 
     fn put_log(&self, run: u32, level: Level, text: &str) {
         if self.loading.get() {
-            self.put(|out| FromZygote::Log { level, text }.put(out));
+            self.output
+                .put(|out| FromZygote::Log { level, text }.put(out));
         } else {
-            self.put(|out| FromIsolate::Log { run, level, text }.put(out));
+            self.output
+                .put(|out| FromIsolate::Log { run, level, text }.put(out));
         }
-    }
-
-    /// Adds a frame to the output.
-    pub(crate) fn put(&self, frame: impl FnOnce(&mut Vec<u8>)) {
-        let mut out = self.out.borrow_mut();
-        frame(&mut out);
-        if out.len() >= FLUSH_BYTES {
-            drop(out);
-            self.flush();
-        }
-    }
-
-    /// Sends all output. A server that no longer listens has ended: so does this process.
-    pub(crate) fn flush(&self) {
-        let mut out = self.out.borrow_mut();
-        if !out.is_empty() && socket::write_all(self.socket.get(), &out).is_err() {
-            std::process::exit(0);
-        }
-        out.clear();
-        out.shrink_to(2 * FLUSH_BYTES);
     }
 }
 

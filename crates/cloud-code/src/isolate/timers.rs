@@ -10,6 +10,8 @@ const MAX_DELAY_MS: f64 = i32::MAX as f64;
 pub(crate) struct Timer {
     pub id: u32,
     pub run: u32,
+    /// False for a timer that its run does not wait for; it is dropped when the run ends.
+    pub keeps_open: bool,
 }
 
 #[derive(Debug, Default)]
@@ -65,11 +67,19 @@ impl Timers {
 mod tests {
     use super::*;
 
+    fn timer(id: u32, run: u32) -> Timer {
+        Timer {
+            id,
+            run,
+            keeps_open: true,
+        }
+    }
+
     #[test]
     fn timers_fire_in_order_of_due_time_then_of_setting() {
         let mut timers = Timers::default();
         for (id, delay) in [(1, 5.0), (2, 1.0), (3, 1.0), (4, f64::NAN), (5, 1e300)] {
-            timers.set(Timer { id, run: id % 2 }, delay, 1000);
+            timers.set(timer(id, id % 2), delay, 1000);
         }
         assert_eq!(timers.next_due_ns(), Some(1000), "not a number is no delay");
         let mut due = |now| {
@@ -83,18 +93,15 @@ mod tests {
     #[test]
     fn a_timer_can_be_cleared_replaced_and_dropped_with_its_run() {
         let mut timers = Timers::default();
-        assert_eq!(timers.set(Timer { id: 1, run: 7 }, 1.0, 0), None);
-        assert_eq!(
-            timers.set(Timer { id: 1, run: 7 }, 2.0, 0),
-            Some(Timer { id: 1, run: 7 })
-        );
+        assert_eq!(timers.set(timer(1, 7), 1.0, 0), None);
+        assert_eq!(timers.set(timer(1, 7), 2.0, 0), Some(timer(1, 7)));
         assert_eq!(timers.take_due(1_500_000), None);
-        assert_eq!(timers.clear(1), Some(Timer { id: 1, run: 7 }));
+        assert_eq!(timers.clear(1), Some(timer(1, 7)));
         assert_eq!(timers.clear(1), None);
-        timers.set(Timer { id: 2, run: 7 }, 0.0, 0);
-        timers.set(Timer { id: 3, run: 0 }, 0.0, 0);
+        timers.set(timer(2, 7), 0.0, 0);
+        timers.set(timer(3, 0), 0.0, 0);
         timers.clear_run(7);
-        assert_eq!(timers.take_due(0), Some(Timer { id: 3, run: 0 }));
+        assert_eq!(timers.take_due(0), Some(timer(3, 0)));
         assert_eq!((timers.take_due(0), timers.next_due_ns()), (None, None));
     }
 }
