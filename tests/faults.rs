@@ -32,7 +32,10 @@ impl Ledger {
     async fn write_round(&mut self, system: &System, client: &mut Client) {
         for number in 0..OBJECTS {
             let id = format!("object{number:04}");
-            let version = self.versions.get(&id).map_or(0, |versions| versions.len() as i32);
+            let version = self
+                .versions
+                .get(&id)
+                .map_or(0, |versions| versions.len() as i32);
             let begun = std::time::Instant::now();
             // A server that is killed may have committed what it did not acknowledge: the version says which it was.
             while let Err(error) = write(client, &id, version).await {
@@ -54,7 +57,9 @@ impl Ledger {
     /// Waits until all is done, then compares what was committed with the log, the outcomes and what the handler wrote down.
     async fn check(&self, system: &System) {
         let written: usize = self.versions.values().map(Vec::len).sum();
-        system.wait_for_sql(&format!("select count(*) >= {written} from tidegate.event")).await;
+        system
+            .wait_for_sql(&format!("select count(*) >= {written} from tidegate.event"))
+            .await;
         system.wait_until_settled().await;
         let client = connect(system).await;
         let log = client
@@ -62,29 +67,69 @@ impl Ledger {
             .await
             .unwrap();
         let (events, distinct, last): (i64, i64, i64) = (log.get(0), log.get(1), log.get(2));
-        assert_eq!((events, distinct, last), (written as i64, written as i64, written as i64), "each once, offsets dense");
-        let done = client.query_one("select count(*) from tidegate.outcome where status = 'done'", &[]).await.unwrap();
-        assert_eq!(done.get::<_, i64>(0), written as i64, "each has its outcome");
+        assert_eq!(
+            (events, distinct, last),
+            (written as i64, written as i64, written as i64),
+            "each once, offsets dense"
+        );
+        let done = client
+            .query_one(
+                "select count(*) from tidegate.outcome where status = 'done'",
+                &[],
+            )
+            .await
+            .unwrap();
+        assert_eq!(
+            done.get::<_, i64>(0),
+            written as i64,
+            "each has its outcome"
+        );
 
         let runs = system.find("Run", json!({})).await;
         for (id, versions) in &self.versions {
-            let ran: Vec<i32> =
-                runs.iter().filter(|run| run["item"] == json!(id)).map(|run| run["version"].as_i64().unwrap() as i32).collect();
-            let missed: Vec<&i32> = versions.iter().filter(|version| !ran.contains(version)).collect();
-            assert!(missed.is_empty(), "{id}: versions {missed:?} never fired; ran {ran:?}");
+            let ran: Vec<i32> = runs
+                .iter()
+                .filter(|run| run["item"] == json!(id))
+                .map(|run| run["version"].as_i64().unwrap() as i32)
+                .collect();
+            let missed: Vec<&i32> = versions
+                .iter()
+                .filter(|version| !ran.contains(version))
+                .collect();
+            assert!(
+                missed.is_empty(),
+                "{id}: versions {missed:?} never fired; ran {ran:?}"
+            );
             assert!(ran.is_sorted(), "{id} ran out of order: {ran:?}");
         }
         let repeats = repeated_events(&runs);
-        assert!(repeats <= runs.len(), "repeats carry the event id of what they repeat");
+        assert!(
+            repeats <= runs.len(),
+            "repeats carry the event id of what they repeat"
+        );
     }
 }
 
 /// Every run names its event; runs beyond the first for one event are repeats.
 fn repeated_events(runs: &[Value]) -> usize {
-    let events: HashSet<&str> = runs.iter().map(|run| run["eventId"].as_str().expect("a run names its event")).collect();
-    let versions: HashSet<(&str, i64)> =
-        runs.iter().map(|run| (run["item"].as_str().unwrap(), run["version"].as_i64().unwrap())).collect();
-    assert_eq!(events.len(), versions.len(), "one change has one event id, also when it is repeated");
+    let events: HashSet<&str> = runs
+        .iter()
+        .map(|run| run["eventId"].as_str().expect("a run names its event"))
+        .collect();
+    let versions: HashSet<(&str, i64)> = runs
+        .iter()
+        .map(|run| {
+            (
+                run["item"].as_str().unwrap(),
+                run["version"].as_i64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        events.len(),
+        versions.len(),
+        "one change has one event id, also when it is repeated"
+    );
     runs.len() - events.len()
 }
 
@@ -96,7 +141,10 @@ async fn connect(system: &System) -> Client {
                 tokio::spawn(connection);
                 return client;
             }
-            Err(error) => assert!(begun.elapsed() < PATIENCE, "Postgres does not come back: {error}"),
+            Err(error) => assert!(
+                begun.elapsed() < PATIENCE,
+                "Postgres does not come back: {error}"
+            ),
         }
         breathe().await;
     }
@@ -117,7 +165,9 @@ async fn write(client: &Client, id: &str, version: i32) -> Result<(), tokio_post
 /// A system whose class exists and whose tables are captured, with nothing written yet and nothing running.
 async fn prepared_on(postgres: &Postgres) -> System {
     let mut system = System::prepare_on(postgres, RECORDER).await;
-    system.set("lane_lease_ms", 1500).set("trigger_backoff_ms", 50);
+    system
+        .set("lane_lease_ms", 1500)
+        .set("trigger_backoff_ms", 50);
     let setup = system.serve("proxy,capture,dispatch,worker");
     system
         .sql()
@@ -132,7 +182,9 @@ async fn prepared_on(postgres: &Postgres) -> System {
         )
         .await
         .unwrap();
-    system.wait_for_sql("select count(*) = 1 from pg_publication_tables where tablename = 'Item'").await;
+    system
+        .wait_for_sql("select count(*) = 1 from pg_publication_tables where tablename = 'Item'")
+        .await;
     system.server(setup).terminate();
     system
 }
@@ -141,7 +193,10 @@ async fn prepared_on(postgres: &Postgres) -> System {
 async fn survives_a_kill_at(place: &str) {
     let mut system = prepared_on(Postgres::shared()).await;
     let stage = place.split('-').next().unwrap();
-    for role in ["capture", "dispatch", "worker"].into_iter().filter(|role| *role != stage) {
+    for role in ["capture", "dispatch", "worker"]
+        .into_iter()
+        .filter(|role| *role != stage)
+    {
         system.serve(role);
     }
     system.serve("proxy");
@@ -266,31 +321,56 @@ async fn a_failing_handler_parks_its_object_and_nothing_else() {
         "#,
     )
     .await;
-    system.set("trigger_attempts", 3).set("trigger_backoff_ms", 300).set("wait", false);
+    system
+        .set("trigger_attempts", 3)
+        .set("trigger_backoff_ms", 300)
+        .set("wait", false);
     system.serve("proxy,capture,dispatch,worker");
     let create = |name: &'static str| json!({"name": name, "version": 0});
     let mut ids = BTreeMap::new();
     for name in ["bad", "good", "hopeless"] {
-        let reply = system.call(reqwest::Method::POST, "classes/Item", create(name)).await;
+        let reply = system
+            .call(reqwest::Method::POST, "classes/Item", create(name))
+            .await;
         ids.insert(name, reply.body["objectId"].as_str().unwrap().to_owned());
     }
     for version in 1..4 {
         for name in ["bad", "good", "hopeless"] {
             let path = format!("classes/Item/{}", ids[name]);
-            system.call(reqwest::Method::PUT, &path, json!({"version": version})).await;
+            system
+                .call(reqwest::Method::PUT, &path, json!({"version": version}))
+                .await;
         }
     }
     system.wait_until_settled().await;
     let runs = system.find("Run", json!({})).await;
     let of = |name: &str| -> Vec<(i64, i64)> {
         let own = runs.iter().filter(|run| run["item"] == json!(ids[name]));
-        own.map(|run| (run["version"].as_i64().unwrap(), run["attempt"].as_i64().unwrap())).collect()
+        own.map(|run| {
+            (
+                run["version"].as_i64().unwrap(),
+                run["attempt"].as_i64().unwrap(),
+            )
+        })
+        .collect()
     };
     assert_eq!(of("good"), [(0, 1), (1, 1), (2, 1), (3, 1)]);
     let thrice = |version| [(version, 1), (version, 2), (version, 3)];
     let each: Vec<(i64, i64)> = (0..4).flat_map(thrice).collect();
-    assert_eq!((of("bad"), of("hopeless")), (each.clone(), each), "later events wait for earlier ones");
-    let dead = system.sql().await.query("select error from tidegate.outcome where status = 'dead'", &[]).await.unwrap();
+    assert_eq!(
+        (of("bad"), of("hopeless")),
+        (each.clone(), each),
+        "later events wait for earlier ones"
+    );
+    let dead = system
+        .sql()
+        .await
+        .query(
+            "select error from tidegate.outcome where status = 'dead'",
+            &[],
+        )
+        .await
+        .unwrap();
     assert_eq!(dead.len(), 4);
     assert!(dead[0].get::<_, String>(0).starts_with("never"));
 }

@@ -16,10 +16,16 @@ fn the_quickstart_checks_itself() {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let (printed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (printed, said) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{printed}\n{said}");
     for answer in ["Hello, Ada!", "INSERT 0 1", "\"source\":\"sql\""] {
-        assert!(printed.contains(answer), "{answer} is missing in:\n{printed}");
+        assert!(
+            printed.contains(answer),
+            "{answer} is missing in:\n{printed}"
+        );
     }
 }
 
@@ -31,13 +37,30 @@ async fn the_example_keeps_its_promises() {
     for price in [40, 2] {
         let saved = system.call(Method::POST, "classes/Item", item(price)).await;
         assert_eq!((saved.status, &saved.body["name"]), (201, &json!("Lamp")));
-        items.push(json!({"__type": "Pointer", "className": "Item", "objectId": saved.body["objectId"]}));
+        items.push(
+            json!({"__type": "Pointer", "className": "Item", "objectId": saved.body["objectId"]}),
+        );
     }
-    let order = system.call(Method::POST, "classes/Order", json!({"items": items})).await.body["objectId"].clone();
-    assert_eq!(system.function("orderTotal", json!({"orderId": order})).await, json!({"total": 42}));
+    let order = system
+        .call(Method::POST, "classes/Order", json!({"items": items}))
+        .await
+        .body["objectId"]
+        .clone();
+    assert_eq!(
+        system
+            .function("orderTotal", json!({"orderId": order}))
+            .await,
+        json!({"total": 42})
+    );
     let audit = system.find("AuditEntry", json!({"name": "Lamp"})).await;
-    assert_eq!((audit.len(), &audit[0]["context"]), (2, &json!({"checkedBy": "beforeSave"})));
-    system.call(Method::POST, "classes/Item", json!({"price": 1})).await.expect_error(400, 142);
+    assert_eq!(
+        (audit.len(), &audit[0]["context"]),
+        (2, &json!({"checkedBy": "beforeSave"}))
+    );
+    system
+        .call(Method::POST, "classes/Item", json!({"price": 1}))
+        .await
+        .expect_error(400, 142);
 }
 
 #[test]
@@ -45,7 +68,9 @@ fn killed_servers_leave_nothing_behind_and_the_next_start_works() {
     let project = copy_of_quickstart();
     let start = || {
         let mut command = tidegate();
-        command.args(["dev", "--listen", "127.0.0.1:0", "--set", "log_format=json"]).arg(project.path());
+        command
+            .args(["dev", "--listen", "127.0.0.1:0", "--set", "log_format=json"])
+            .arg(project.path());
         let mut server = Server::spawn(command);
         server.wait_for("this process is ready");
         server
@@ -58,7 +83,10 @@ fn killed_servers_leave_nothing_behind_and_the_next_start_works() {
     drop(second);
     let begun = std::time::Instant::now();
     while !processes_naming(project.path().to_str().unwrap()).is_empty() {
-        assert!(begun.elapsed() < crate::system::PATIENCE, "a server outlived tidegate");
+        assert!(
+            begun.elapsed() < crate::system::PATIENCE,
+            "a server outlived tidegate"
+        );
         std::thread::yield_now();
     }
 }
@@ -68,38 +96,66 @@ fn what_is_missing_or_wrong_is_said_with_its_remedy() {
     let project = copy_of_quickstart();
     let said = |change: &dyn Fn(&mut std::process::Command)| {
         let mut command = tidegate();
-        command.arg("dev").arg(project.path()).args(["--listen", "127.0.0.1:0"]);
+        command
+            .arg("dev")
+            .arg(project.path())
+            .args(["--listen", "127.0.0.1:0"]);
         change(&mut command);
         let output = command.stdin(Stdio::null()).output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let (code, text) = said(&|command| {
         command.arg("--set").arg("trigger_timeout=5");
     });
-    assert!(code == Some(2) && text.contains("did you mean trigger_timeout_ms?"), "{code:?} {text}");
+    assert!(
+        code == Some(2) && text.contains("did you mean trigger_timeout_ms?"),
+        "{code:?} {text}"
+    );
 
     let (code, text) = said(&|command| {
-        command.arg("--database-url").arg("postgres://nobody@127.0.0.1:1/none");
+        command
+            .arg("--database-url")
+            .arg("postgres://nobody@127.0.0.1:1/none");
     });
-    assert!(code == Some(6) && text.contains("DATABASE_URL"), "{code:?} {text}");
+    assert!(
+        code == Some(6) && text.contains("DATABASE_URL"),
+        "{code:?} {text}"
+    );
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (code, text) = said(&|command| {
         command.arg("--listen").arg(&address);
     });
-    assert!(code == Some(2) && text.contains("is in use") && text.contains("--listen"), "{code:?} {text}");
+    assert!(
+        code == Some(2) && text.contains("is in use") && text.contains("--listen"),
+        "{code:?} {text}"
+    );
 
-    std::fs::write(project.path().join("cloud/main.js"), "Parse.Cloud.define('f', () => {\n  return 1 +\n});").unwrap();
+    std::fs::write(
+        project.path().join("cloud/main.js"),
+        "Parse.Cloud.define('f', () => {\n  return 1 +\n});",
+    )
+    .unwrap();
     let (code, text) = said(&|_| {});
-    assert!(code == Some(1) && text.contains("main.js:3"), "{code:?} {text}");
+    assert!(
+        code == Some(1) && text.contains("main.js:3"),
+        "{code:?} {text}"
+    );
 }
 
 fn copy_of_quickstart() -> tidegate_testkit::TempDir {
     let copy = tidegate_testkit::TempDir::new("quickstart");
     let source = repository().join("examples/quickstart");
     for part in ["cloud", "tidegate.toml"] {
-        let copied = std::process::Command::new("cp").arg("-r").arg(source.join(part)).arg(copy.path()).status();
+        let copied = std::process::Command::new("cp")
+            .arg("-r")
+            .arg(source.join(part))
+            .arg(copy.path())
+            .status();
         assert!(copied.unwrap().success());
     }
     copy

@@ -69,7 +69,12 @@ impl System {
     /// The project in this folder, with the npm packages that `ops/setup` installed there.
     pub async fn of_folder(folder: &Path) -> System {
         let mut system = System::prepare("").await;
-        let copied = Command::new("cp").arg("-r").arg(folder.join("cloud")).arg(system.project.path()).status().unwrap();
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(folder.join("cloud"))
+            .arg(system.project.path())
+            .status()
+            .unwrap();
         assert!(copied.success());
         system.serve("proxy,capture,dispatch,worker");
         system
@@ -77,7 +82,10 @@ impl System {
 
     /// A setting for every server that is started from now on.
     pub fn set(&mut self, name: &str, value: impl ToString) -> &mut Self {
-        self.settings.push((format!("TIDEGATE_{}", name.to_uppercase()), value.to_string()));
+        self.settings.push((
+            format!("TIDEGATE_{}", name.to_uppercase()),
+            value.to_string(),
+        ));
         self
     }
 
@@ -104,11 +112,24 @@ impl System {
 
     fn command(&self, roles: &str) -> Command {
         let mut command = tidegate();
-        command.arg("serve").arg("--role").arg(roles).arg("--project").arg(self.project.path());
-        command.env("DATABASE_URL", self.database.url()).env("REDIS_URL", self.redis.url());
-        command.env("TIDEGATE_LISTEN", "127.0.0.1:0").env("TIDEGATE_LOG_FORMAT", "json");
-        command.env("TIDEGATE_APP_ID", APP_ID).env("TIDEGATE_MASTER_KEY", MASTER_KEY);
-        command.env("TIDEGATE_ISOLATES", "2").env("TIDEGATE_EGRESS_PRIVATE", "true");
+        command
+            .arg("serve")
+            .arg("--role")
+            .arg(roles)
+            .arg("--project")
+            .arg(self.project.path());
+        command
+            .env("DATABASE_URL", self.database.url())
+            .env("REDIS_URL", self.redis.url());
+        command
+            .env("TIDEGATE_LISTEN", "127.0.0.1:0")
+            .env("TIDEGATE_LOG_FORMAT", "json");
+        command
+            .env("TIDEGATE_APP_ID", APP_ID)
+            .env("TIDEGATE_MASTER_KEY", MASTER_KEY);
+        command
+            .env("TIDEGATE_ISOLATES", "2")
+            .env("TIDEGATE_EGRESS_PRIVATE", "true");
         // A server's slots are one namespace, and tests in one process share a Postgres.
         command.env("TIDEGATE_SLOT", self.database.name());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
@@ -121,7 +142,10 @@ impl System {
 
     pub fn url(&self) -> String {
         let proxies = self.servers.iter().rev().filter(|server| server.is_proxy);
-        proxies.filter_map(|server| server.url.clone()).next().expect("a proxy listens")
+        proxies
+            .filter_map(|server| server.url.clone())
+            .next()
+            .expect("a proxy listens")
     }
 
     /// A request with the application id alone.
@@ -130,12 +154,21 @@ impl System {
     }
 
     pub async fn master(&self, method: Method, path: &str, body: Value) -> Reply {
-        self.request(method, path, body, &[("X-Parse-Master-Key", MASTER_KEY)]).await
+        self.request(method, path, body, &[("X-Parse-Master-Key", MASTER_KEY)])
+            .await
     }
 
-    pub async fn request(&self, method: Method, path: &str, body: Value, headers: &[(&str, &str)]) -> Reply {
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+        headers: &[(&str, &str)],
+    ) -> Reply {
         let url = format!("{}/parse/{path}", self.url());
-        let mut request = reqwest::Client::new().request(method, url).header("X-Parse-Application-Id", APP_ID);
+        let mut request = reqwest::Client::new()
+            .request(method, url)
+            .header("X-Parse-Application-Id", APP_ID);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -147,28 +180,42 @@ impl System {
 
     /// Calls a cloud function and returns its result.
     pub async fn function(&self, name: &str, params: Value) -> Value {
-        let reply = self.call(Method::POST, &format!("functions/{name}"), params).await;
+        let reply = self
+            .call(Method::POST, &format!("functions/{name}"), params)
+            .await;
         assert_eq!(reply.status, 200, "{}", reply.body);
         reply.body["result"].clone()
     }
 
     /// The objects of a class that match, read with the master key.
     pub async fn find(&self, class: &str, conditions: Value) -> Vec<Value> {
-        let parameters = json!({"_method": "GET", "where": conditions, "limit": 100_000, "order": "createdAt"});
-        let reply = self.master(Method::POST, &format!("classes/{class}"), parameters).await;
+        let parameters =
+            json!({"_method": "GET", "where": conditions, "limit": 100_000, "order": "createdAt"});
+        let reply = self
+            .master(Method::POST, &format!("classes/{class}"), parameters)
+            .await;
         assert_eq!(reply.status, 200, "{}", reply.body);
         reply.body["results"].as_array().expect("results").clone()
     }
 
     /// Waits until a class has at least `count` matching objects, and returns them.
-    pub async fn wait_for_objects(&self, class: &str, conditions: Value, count: usize) -> Vec<Value> {
+    pub async fn wait_for_objects(
+        &self,
+        class: &str,
+        conditions: Value,
+        count: usize,
+    ) -> Vec<Value> {
         let begun = Instant::now();
         loop {
             let found = self.find(class, conditions.clone()).await;
             if found.len() >= count {
                 return found;
             }
-            assert!(begun.elapsed() < PATIENCE, "{} of {count} objects of {class}: {found:?}", found.len());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{} of {count} objects of {class}: {found:?}",
+                found.len()
+            );
             breathe().await;
         }
     }
@@ -182,13 +229,23 @@ impl System {
         let begun = Instant::now();
         loop {
             // The server may be down for a moment: some tests kill it.
-            if let Ok((client, connection)) = tokio_postgres::connect(self.database.url(), tokio_postgres::NoTls).await {
+            if let Ok((client, connection)) =
+                tokio_postgres::connect(self.database.url(), tokio_postgres::NoTls).await
+            {
                 tokio::spawn(connection);
-                if client.query_one(query, &[]).await.is_ok_and(|row| row.get(0)) {
+                if client
+                    .query_one(query, &[])
+                    .await
+                    .is_ok_and(|row| row.get(0))
+                {
                     return;
                 }
             }
-            assert!(begun.elapsed() < PATIENCE, "never true: {query}\n{}", self.logs());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "never true: {query}\n{}",
+                self.logs()
+            );
             breathe().await;
         }
     }
@@ -213,7 +270,11 @@ impl System {
     }
 
     fn logs(&self) -> String {
-        self.servers.iter().map(Server::log).collect::<Vec<_>>().join("\n---\n")
+        self.servers
+            .iter()
+            .map(Server::log)
+            .collect::<Vec<_>>()
+            .join("\n---\n")
     }
 }
 
@@ -236,13 +297,24 @@ impl Server {
             let end = nix::sys::signal::Signal::SIGKILL;
             command.pre_exec(move || Ok(nix::sys::prctl::set_pdeathsig(end)?));
         }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let output = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (arrived, arrivals) = channel();
         let collected = Arc::clone(&lines);
         std::thread::spawn(move || collect(output, &collected, &arrived));
-        Server { child, url: None, is_proxy: false, lines, arrivals }
+        Server {
+            child,
+            url: None,
+            is_proxy: false,
+            lines,
+            arrivals,
+        }
     }
 
     /// Waits for a line of the log that says this, and returns it.
@@ -256,7 +328,9 @@ impl Server {
         loop {
             let found = self.lines(message);
             if found.len() >= count {
-                self.url = self.line("listening").map(|line| format!("http://{}", line["address"].as_str().unwrap()));
+                self.url = self
+                    .line("listening")
+                    .map(|line| format!("http://{}", line["address"].as_str().unwrap()));
                 return found;
             }
             let left = PATIENCE.checked_sub(begun.elapsed());
@@ -272,12 +346,21 @@ impl Server {
 
     fn lines(&self, message: &str) -> Vec<Value> {
         let lines = self.lines.lock().unwrap();
-        let says = |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(message));
+        let says = |line: &&Value| {
+            line["message"]
+                .as_str()
+                .is_some_and(|text| text.contains(message))
+        };
         lines.iter().filter(says).cloned().collect()
     }
 
     pub fn log(&self) -> String {
-        self.lines.lock().unwrap().iter().map(|line| format!("{line}\n")).collect()
+        self.lines
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -296,7 +379,10 @@ impl Server {
 
     /// SIGTERM, and its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let status = Command::new("kill").arg(self.pid().to_string()).status().unwrap();
+        let status = Command::new("kill")
+            .arg(self.pid().to_string())
+            .status()
+            .unwrap();
         assert!(status.success());
         self.child.wait().unwrap().code()
     }
@@ -337,7 +423,11 @@ impl Reply {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.expect("a whole body");
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Reply { status, headers, body }
+        Reply {
+            status,
+            headers,
+            body,
+        }
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -347,8 +437,15 @@ impl Reply {
     /// Fails unless the answer is this Parse error.
     #[track_caller]
     pub fn expect_error(&self, status: u16, code: u16) -> &str {
-        assert_eq!((self.status, self.body["code"].as_u64()), (status, Some(u64::from(code))), "{}", self.body);
-        self.body["error"].as_str().expect("an error says what is wrong")
+        assert_eq!(
+            (self.status, self.body["code"].as_u64()),
+            (status, Some(u64::from(code))),
+            "{}",
+            self.body
+        );
+        self.body["error"]
+            .as_str()
+            .expect("an error says what is wrong")
     }
 }
 
@@ -356,7 +453,16 @@ impl Reply {
 pub fn tidegate() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     for (name, _) in std::env::vars() {
-        if ["TIDEGATE_", "PARSE_SERVER_", "DATABASE_URL", "REDIS_URL", "PG"].iter().any(|prefix| name.starts_with(prefix)) {
+        if [
+            "TIDEGATE_",
+            "PARSE_SERVER_",
+            "DATABASE_URL",
+            "REDIS_URL",
+            "PG",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        {
             command.env_remove(name);
         }
     }
@@ -364,7 +470,10 @@ pub fn tidegate() -> Command {
 }
 
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// The pause between two looks at something that has no event to wait for.

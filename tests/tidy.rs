@@ -18,16 +18,40 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("event-log", &["event"]),
     ("queue", &[]),
     ("cloud-code", &["event"]),
-    ("write-path", &["cloud-code", "event", "parse-protocol", "storage"]),
-    ("proxy", &["cloud-code", "event", "parse-protocol", "queue", "write-path"]),
+    (
+        "write-path",
+        &["cloud-code", "event", "parse-protocol", "storage"],
+    ),
+    (
+        "proxy",
+        &[
+            "cloud-code",
+            "event",
+            "parse-protocol",
+            "queue",
+            "write-path",
+        ],
+    ),
     ("capture", &["event", "event-log", "postgres-replication"]),
     ("dispatch", &["event", "event-log", "queue"]),
-    ("worker", &["cloud-code", "event", "event-log", "queue", "write-path"]),
+    (
+        "worker",
+        &["cloud-code", "event", "event-log", "queue", "write-path"],
+    ),
     (
         "tidegate",
         &[
-            "capture", "cloud-code", "dispatch", "event", "event-log", "parse-protocol", "proxy", "queue", "storage",
-            "worker", "write-path",
+            "capture",
+            "cloud-code",
+            "dispatch",
+            "event",
+            "event-log",
+            "parse-protocol",
+            "proxy",
+            "queue",
+            "storage",
+            "worker",
+            "write-path",
         ],
     ),
     ("testkit", &[]),
@@ -48,7 +72,14 @@ const ONE_DOOR: &[(&str, &[&str])] = &[
 
 /// What vocabulary may not know.
 const PURE: &[&str] = &["parse-protocol", "event"];
-const IMPURE_LIBRARIES: &[&str] = &["tokio", "tokio-postgres", "redis", "axum", "reqwest", "deadpool-postgres"];
+const IMPURE_LIBRARIES: &[&str] = &[
+    "tokio",
+    "tokio-postgres",
+    "redis",
+    "axum",
+    "reqwest",
+    "deadpool-postgres",
+];
 
 /// Dependencies of each crate, by folder name; development dependencies left out.
 fn dependencies() -> BTreeMap<String, Vec<String>> {
@@ -57,16 +88,42 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
         .current_dir(repository())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let folder = |path: &str| Path::new(path).parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    let folder = |path: &str| {
+        Path::new(path)
+            .parent()
+            .unwrap()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
     let packages = metadata["packages"].as_array().unwrap();
     packages
         .iter()
         .map(|package| {
-            let own = package["dependencies"].as_array().unwrap().iter().filter(|one| one["kind"].is_null());
-            let names = own.map(|one| one["name"].as_str().unwrap().trim_start_matches("tidegate-").to_owned());
-            (folder(package["manifest_path"].as_str().unwrap()), names.collect())
+            let own = package["dependencies"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|one| one["kind"].is_null());
+            let names = own.map(|one| {
+                one["name"]
+                    .as_str()
+                    .unwrap()
+                    .trim_start_matches("tidegate-")
+                    .to_owned()
+            });
+            (
+                folder(package["manifest_path"].as_str().unwrap()),
+                names.collect(),
+            )
         })
         .collect()
 }
@@ -75,11 +132,22 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
 fn dependencies_point_down_only() {
     let found = dependencies();
     let folders: Vec<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
-    assert_eq!(found.len(), folders.len(), "a crate was added or removed: say here what it may depend on");
+    assert_eq!(
+        found.len(),
+        folders.len(),
+        "a crate was added or removed: say here what it may depend on"
+    );
     for (name, allowed) in ALLOWED {
-        let inside = found[*name].iter().filter(|dependency| folders.contains(&dependency.as_str()));
-        let forbidden: Vec<&String> = inside.filter(|dependency| !allowed.contains(&dependency.as_str())).collect();
-        assert!(forbidden.is_empty(), "{name} may not depend on {forbidden:?}");
+        let inside = found[*name]
+            .iter()
+            .filter(|dependency| folders.contains(&dependency.as_str()));
+        let forbidden: Vec<&String> = inside
+            .filter(|dependency| !allowed.contains(&dependency.as_str()))
+            .collect();
+        assert!(
+            forbidden.is_empty(),
+            "{name} may not depend on {forbidden:?}"
+        );
     }
 }
 
@@ -87,14 +155,27 @@ fn dependencies_point_down_only() {
 fn each_outside_system_has_one_door() {
     let found = dependencies();
     for (library, doors) in ONE_DOOR {
-        let users = found.iter().filter(|(_, dependencies)| dependencies.iter().any(|name| name == library));
-        let others: Vec<&String> = users.map(|(name, _)| name).filter(|name| !doors.contains(&name.as_str())).collect();
-        assert!(others.is_empty(), "{library} is for {doors:?} alone, not for {others:?}");
+        let users = found
+            .iter()
+            .filter(|(_, dependencies)| dependencies.iter().any(|name| name == library));
+        let others: Vec<&String> = users
+            .map(|(name, _)| name)
+            .filter(|name| !doors.contains(&name.as_str()))
+            .collect();
+        assert!(
+            others.is_empty(),
+            "{library} is for {doors:?} alone, not for {others:?}"
+        );
     }
     for name in PURE {
-        let impure: Vec<&String> =
-            found[*name].iter().filter(|library| IMPURE_LIBRARIES.contains(&library.as_str())).collect();
-        assert!(impure.is_empty(), "{name} is pure and may not know {impure:?}");
+        let impure: Vec<&String> = found[*name]
+            .iter()
+            .filter(|library| IMPURE_LIBRARIES.contains(&library.as_str()))
+            .collect();
+        assert!(
+            impure.is_empty(),
+            "{name} is pure and may not know {impure:?}"
+        );
     }
 }
 
@@ -102,13 +183,23 @@ fn each_outside_system_has_one_door() {
 fn every_crate_says_what_it_is_and_every_file_begins_with_it() {
     for (name, _) in ALLOWED {
         let folder = repository().join("crates").join(name);
-        assert!(folder.join("README.md").exists(), "crates/{name} has no README.md");
+        assert!(
+            folder.join("README.md").exists(),
+            "crates/{name} has no README.md"
+        );
     }
     for file in rust_files() {
         let text = std::fs::read_to_string(&file).unwrap();
-        let opening = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let opening = text
+            .lines()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or_default();
         let says_what = opening.starts_with("//!") || opening.starts_with("#![doc");
-        assert!(says_what, "{} does not begin with what it is for", file.display());
+        assert!(
+            says_what,
+            "{} does not begin with what it is for",
+            file.display()
+        );
     }
 }
 
@@ -119,7 +210,10 @@ fn every_test_file_is_run() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
         if path.extension().is_some_and(|extension| extension == "rs") && name != "main" {
-            assert!(main.contains(&format!("mod {name};")), "tests/{name}.rs is not in tests/main.rs");
+            assert!(
+                main.contains(&format!("mod {name};")),
+                "tests/{name}.rs is not in tests/main.rs"
+            );
         }
     }
 }
@@ -128,22 +222,44 @@ fn every_test_file_is_run() {
 fn links_of_the_documents_lead_somewhere() {
     for document in ["README.md", "ARCHITECTURE.md"] {
         let text = std::fs::read_to_string(repository().join(document)).unwrap();
-        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
         for link in links.filter(|link| !link.starts_with("http") && !link.starts_with('#')) {
             let path = link.split('#').next().unwrap();
-            assert!(repository().join(path).exists(), "{document} links to {path}, which does not exist");
+            assert!(
+                repository().join(path).exists(),
+                "{document} links to {path}, which does not exist"
+            );
         }
     }
-    let lines = std::fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap().lines().count();
-    assert!(lines <= 250, "ARCHITECTURE.md has {lines} lines; it is to be read in one sitting");
+    let lines = std::fs::read_to_string(repository().join("ARCHITECTURE.md"))
+        .unwrap()
+        .lines()
+        .count();
+    assert!(
+        lines <= 250,
+        "ARCHITECTURE.md has {lines} lines; it is to be read in one sitting"
+    );
 }
 
 fn rust_files() -> Vec<PathBuf> {
     let output = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"])
+        .args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "*.rs",
+        ])
         .current_dir(repository())
         .output()
         .unwrap();
     let names = String::from_utf8(output.stdout).unwrap();
-    names.lines().map(|name| repository().join(name)).filter(|file| file.exists()).collect()
+    names
+        .lines()
+        .map(|name| repository().join(name))
+        .filter(|file| file.exists())
+        .collect()
 }

@@ -3,6 +3,10 @@
 // The client notes the time when Postgres has acknowledged its COMMIT, the handler the time when it begins. Both clocks
 // are the machine's, read to microseconds. One isolate, so that one place has all times of the handlers. A handler may
 // begin before the client has read the acknowledgement: the time is then negative.
+//
+// In between the event is made durable in the log, which waits for the disk once: what one such wait takes is measured too.
+
+import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
 
 import { databaseUrl, peer, percentile, quick, say, sleep } from './modules.mjs';
 import { call, startTidegate } from './server.mjs';
@@ -13,6 +17,7 @@ const PER_SECOND = 200;
 const SECONDS = quick ? 5 : 20;
 const WARM_UP_ROWS = 2 * PER_SECOND;
 const CONNECTIONS = 4;
+const DISK_WRITES = 500;
 const ARRIVAL_TIMEOUT_MS = 20_000;
 
 const INSERT = `insert into "Probe" ("objectId", "createdAt", "updatedAt", name, n) values ($1, now(), now(), $2, $3)`;
@@ -35,10 +40,29 @@ export async function measureLatency(rows) {
   await Promise.all(clients.map((client) => client.end()));
   await server.stop();
 
+  const disk = diskWaits();
   const delays = [...acknowledged].map(([id, at]) => begins[id] + handlerOrigin - (at + ownOrigin));
   const title = `SQL commit to afterSave begun, ${PER_SECOND} rows/s`;
   rows.add('latency', title, 'p50 ms', [percentile(delays, 0.5)]);
   rows.add('latency', title, 'p99 ms', [percentile(delays, 0.99)]);
+  rows.add('latency', 'fdatasync of this disk, one is in the above', 'p50 ms', [percentile(disk, 0.5)]);
+  rows.add('latency', 'fdatasync of this disk, one is in the above', 'p99 ms', [percentile(disk, 0.99)]);
+}
+
+/** How long fdatasync takes after 8 kB, as for a commit, in a file that does not grow, beside Postgres's; ms. */
+function diskWaits() {
+  const file = openSync(`${process.env.BENCH_WORK}/disk`, 'w');
+  const page = Buffer.alloc(8192, 'x');
+  writeSync(file, Buffer.alloc(DISK_WRITES * page.length));
+  fdatasyncSync(file);
+  const waits = Array.from({ length: DISK_WRITES }, (_, n) => {
+    writeSync(file, page, 0, page.length, n * page.length);
+    const begun = performance.now();
+    fdatasyncSync(file);
+    return performance.now() - begun;
+  });
+  closeSync(file);
+  return waits;
 }
 
 async function connect() {

@@ -6,6 +6,7 @@ import { measureCopy } from './copy.mjs';
 import { measureHttp } from './http.mjs';
 import { measureLatency } from './latency.mjs';
 import { peer, quick, say, withPeer } from './modules.mjs';
+import { cpuOf, cpuOfMachine } from './process.mjs';
 import { stopAll } from './server.mjs';
 import { measureStart } from './start.mjs';
 import { Rows } from './table.mjs';
@@ -16,7 +17,11 @@ for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) {
   process.once(signal, () => stopAll().finally(() => process.exit(code)));
 }
 
+/** CPU time of everything that is not this measurement, in µs. Postgres and Redis, too, are children of ops/bench. */
+const cpuOfOthers = () => cpuOfMachine() - cpuOf(process.ppid);
+
 const rows = new Rows();
+const begun = { at: performance.now(), cpuOfOthers: cpuOfOthers() };
 try {
   for (const name of process.argv.slice(2)) {
     await SECTIONS[name](rows);
@@ -32,6 +37,7 @@ if (process.exitCode === undefined) {
 }
 
 function print() {
+  const elapsed = (performance.now() - begun.at) * 1000;
   const about = {
     date: new Date().toISOString(),
     cpus: cpus().length,
@@ -42,6 +48,7 @@ function print() {
     node: process.version,
     parseServer: withPeer ? peer('parse-server/package.json').version : null,
     quick,
+    cpusUsedByOthers: Math.max(0, (cpuOfOthers() - begun.cpuOfOthers) / elapsed),
   };
   if (process.env.BENCH_JSON === 'yes') {
     process.stdout.write(`${JSON.stringify({ ...about, rows: rows.list }, null, 2)}\n`);
@@ -56,6 +63,7 @@ function print() {
   const lines = [
     `${about.date}, ${about.cpus} x ${about.cpu}${quick ? ', a quick run' : ''}`,
     versions.join(', '),
+    `Other programs used ${about.cpusUsedByOthers.toFixed(2)} of the ${about.cpus} CPUs meanwhile`,
     '',
     rows.asText(),
   ];

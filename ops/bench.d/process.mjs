@@ -33,6 +33,12 @@ export function memoryOf(root) {
   return tree(root).reduce((sum, process) => sum + pss(process), 0);
 }
 
+/** CPU time of the whole machine so far, in µs. */
+export function cpuOfMachine() {
+  const [user, nice, system, , , irq, softirq] = readFileSync('/proc/stat', 'utf8').split('\n')[0].match(/\d+/g);
+  return [user, nice, system, irq, softirq].reduce((sum, ticks) => sum + Number(ticks), 0) * microsecondsPerTick;
+}
+
 function tree(root) {
   const all = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(statOf).filter(Boolean);
   const found = all.filter(({ pid }) => pid === root);

@@ -69,9 +69,9 @@ impl Error {
             Error::Replication { .. } | Error::Log { .. } | Error::Postgres { .. } => {
                 Directive::Stop
             }
-            Error::SlotMissing { .. }
-            | Error::OtherServer { .. }
-            | Error::OtherDatabase { .. } => Directive::Stop,
+            Error::SlotMissing { .. } | Error::OtherServer { .. } | Error::OtherDatabase { .. } => {
+                Directive::Stop
+            }
         }
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Child {
     /// False once it gets no new runs; then it is ended when it is empty.
     accepting: AtomicBool,
     stuck: AtomicBool,
+    /// It computed for so long that it was told to give way.
+    is_hog: AtomicBool,
     /// It serves one run only.
     dedicated: AtomicBool,
     /// It has finished a run, or was asked to end.
@@ -124,6 +126,7 @@ impl Child {
             load: AtomicUsize::new(0),
             accepting: AtomicBool::new(true),
             stuck: AtomicBool::new(false),
+            is_hog: AtomicBool::new(false),
             dedicated: AtomicBool::new(false),
             proven: AtomicBool::new(false),
         }

@@ -270,6 +270,41 @@ async fn calls_are_attributed_to_the_run_that_makes_them() {
     }
 }
 
+/// An after-trigger is over when nothing of it is left, but for what does not count in Node either.
+#[tokio::test]
+async fn an_after_save_waits_for_what_it_left_but_not_for_time_limits() {
+    let host = TestHost::new();
+    let main = "Parse.Cloud.afterSave('Order', () => {
+        AbortSignal.timeout(3600_000);
+        setTimeout(() => {}, 3600_000).unref();
+        setInterval(() => {}, 1000).unref();
+        setTimeout(() => { new Parse.Query('Left').find().catch(() => {}) }, 20);
+    });";
+    let code = load_main(main, &host).await;
+    let request = json!({"triggerName": "afterSave", "className": "Order", "object": {"objectId": "x"}, "original": null, "ops": {},
+        "user": null, "master": true, "headers": {}, "context": {}, "requestId": "r", "source": "api"});
+    let outcome = code.run(trigger(TriggerKind::AfterSave, request)).await;
+    assert!(matches!(outcome, Outcome::Returned(_)), "{outcome:?}");
+    assert_eq!(host.paths(), ["classes/Left"]);
+}
+
+#[tokio::test]
+async fn the_environment_is_what_the_configuration_says() {
+    let project = Project::new(&[(
+        "cloud/main.js",
+        "Parse.Cloud.define('env', () => ({ ...process.env }))",
+    )]);
+    let config = Config {
+        env: [("STRIPE_KEY".to_owned(), "sk".to_owned())].into(),
+        ..real_config()
+    };
+    let bundle = bundle(&project.path).await.unwrap();
+    let host = Arc::new(Shared(TestHost::new()));
+    let code = CloudCode::load(&config, bundle, host).await.unwrap();
+    let outcome = code.run(params("env", json!({}))).await;
+    assert_eq!(outcome, Outcome::Returned(json!({"STRIPE_KEY": "sk"})));
+}
+
 #[test]
 fn a_bundle_has_an_id_of_its_code() {
     assert_eq!(Bundle::new("x".into(), None).id.len(), 16);

@@ -15,8 +15,11 @@ use crate::plan::plan;
 use crate::settle::Unsettled;
 use crate::{Config, Error, metric_names};
 
-/// How often outcomes are looked for while some are awaited.
-const BUSY_SETTLE_INTERVAL: Duration = Duration::from_millis(100);
+/// How often outcomes are looked for while some are awaited. Each look reads the outcomes after the settled offset.
+const BUSY_SETTLE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often the gauges are set; counting what is unfinished is a query.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Takes the lead if it is free, and keeps it until `shutdown` or an error.
 pub(crate) async fn lead(
@@ -73,6 +76,7 @@ struct Dispatch<'a> {
     repeated_until: u64,
     unsettled: Unsettled,
     settled_at: Instant,
+    reported_at: Instant,
 }
 
 impl<'a> Dispatch<'a> {
@@ -92,6 +96,7 @@ impl<'a> Dispatch<'a> {
             state,
             unsettled: Unsettled::default(),
             settled_at: Instant::now(),
+            reported_at: Instant::now(),
         };
         if queue.generation().await? != Some(state.generation) {
             dispatch.begin_generation().await?;
@@ -191,7 +196,11 @@ impl<'a> Dispatch<'a> {
             .await?;
         self.unsettled.take_in(&counts);
         self.record().await?;
-        self.report().await
+        if self.reported_at.elapsed() >= REPORT_INTERVAL {
+            self.reported_at = Instant::now();
+            self.report().await?;
+        }
+        Ok(())
     }
 
     async fn record(&mut self) -> Result<(), Error> {

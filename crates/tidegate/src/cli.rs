@@ -133,10 +133,14 @@ mod tests {
     #[test]
     fn roles_are_given_as_a_list() {
         let cli = Cli::parse_from(["tidegate", "serve", "--role", "capture,dispatch"]);
-        let Command::Serve(arguments) = cli.command else { panic!("not serve") };
+        let Command::Serve(arguments) = cli.command else {
+            panic!("not serve")
+        };
         assert_eq!(arguments.roles, [Role::Capture, Role::Dispatch]);
         let cli = Cli::parse_from(["tidegate", "serve"]);
-        let Command::Serve(arguments) = cli.command else { panic!("not serve") };
+        let Command::Serve(arguments) = cli.command else {
+            panic!("not serve")
+        };
         assert_eq!(arguments.roles, Role::ALL);
     }
 }

@@ -28,11 +28,17 @@ const INTERVAL_UNTIL_READY: Duration = Duration::from_millis(50);
 /// An [`UnavailableError`] with the remedy.
 pub async fn check_postgres(config: &Config) -> Result<()> {
     let client = connect(config).await.map_err(|error| {
-        UnavailableError(format!("cannot reach Postgres: {error:#}. Start it, or set DATABASE_URL"))
+        UnavailableError(format!(
+            "cannot reach Postgres: {error:#}. Start it, or set DATABASE_URL"
+        ))
     })?;
     let setting = |name: &'static str| {
         let client = &client;
-        async move { Ok::<String, anyhow::Error>(client.query_one(&format!("show {name}"), &[]).await?.get(0)) }
+        async move {
+            Ok::<String, anyhow::Error>(
+                client.query_one(&format!("show {name}"), &[]).await?.get(0),
+            )
+        }
     };
     let wal_level = setting("wal_level").await?;
     if wal_level != "logical" {
@@ -69,7 +75,9 @@ pub fn watch(
     queue: Queue,
     shutdown: CancellationToken,
 ) -> watch::Receiver<Readiness> {
-    let starting = Readiness { problems: vec!["starting".into()] };
+    let starting = Readiness {
+        problems: vec!["starting".into()],
+    };
     let (sender, receiver) = watch::channel(starting);
     let mut observer = Observer {
         config: config.clone(),
@@ -85,15 +93,23 @@ pub fn watch(
             let is_ready = problems.is_empty();
             match (was_ready, is_ready) {
                 (false, true) => tracing::info!("this process is ready"),
-                (true, false) => tracing::warn!(problems = problems.join("; "), "this process is not ready"),
+                (true, false) => {
+                    tracing::warn!(problems = problems.join("; "), "this process is not ready")
+                }
                 _ => {}
             }
             was_ready = is_ready;
             sender.send_replace(Readiness { problems });
-            let pause = if is_ready { INTERVAL } else { INTERVAL_UNTIL_READY };
+            let pause = if is_ready {
+                INTERVAL
+            } else {
+                INTERVAL_UNTIL_READY
+            };
             let _ = tokio::time::timeout(pause, shutdown.cancelled()).await;
         }
-        sender.send_replace(Readiness { problems: vec!["shutting down".into()] });
+        sender.send_replace(Readiness {
+            problems: vec!["shutting down".into()],
+        });
     });
     receiver
 }
@@ -144,15 +160,20 @@ impl Observer {
             )
             .await?;
         self.client = Some(client);
-        let Some(row) = row else { return Ok(Some(format!("replication slot {slot} does not exist"))) };
+        let Some(row) = row else {
+            return Ok(Some(format!("replication slot {slot} does not exist")));
+        };
         let (status, end, confirmed): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
         let lag = end.saturating_sub(confirmed).max(0) as u64;
         self.observe(end as u64, confirmed as u64, lag);
         if status == "lost" {
-            return Ok(Some(format!("replication slot {slot} is lost: changes were not captured")));
+            return Ok(Some(format!(
+                "replication slot {slot} is lost: changes were not captured"
+            )));
         }
         let budget = self.config.slot_lag_budget_bytes;
-        let over = format!("replication slot {slot} is {lag} bytes behind, over the budget of {budget}");
+        let over =
+            format!("replication slot {slot} is {lag} bytes behind, over the budget of {budget}");
         Ok((lag > budget).then_some(over))
     }
 
@@ -164,7 +185,11 @@ impl Observer {
         }
         // A day's worth; a slot that is further behind has problems that are not told by seconds.
         self.positions.truncate(86_400);
-        let behind = if lag == 0 { Duration::ZERO } else { now - self.positions[0].0 };
+        let behind = if lag == 0 {
+            Duration::ZERO
+        } else {
+            now - self.positions[0].0
+        };
         gauge!(SLOT_LAG_BYTES).set(lag as f64);
         gauge!(SLOT_LAG_SECONDS).set(behind.as_secs_f64());
     }
@@ -179,6 +204,8 @@ async fn connect(config: &Config) -> Result<Client> {
         })
         .context("connecting failed")?;
     tokio::spawn(connection);
-    client.batch_execute("set application_name = 'tidegate health'").await?;
+    client
+        .batch_execute("set application_name = 'tidegate health'")
+        .await?;
     Ok(client)
 }

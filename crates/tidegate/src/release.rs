@@ -49,14 +49,23 @@ impl Releases {
         let bundle = tidegate_cloud_code::bundle(project)
             .await
             .with_context(|| format!("cannot bundle the cloud code of {}", project.display()))?;
-        if self.write_path.code().is_some_and(|code| code.id() == bundle.id) {
+        if self
+            .write_path
+            .code()
+            .is_some_and(|code| code.id() == bundle.id)
+        {
             return Ok(());
         }
         let loaded = CloudCode::load(&self.code_config()?, bundle, self.write_path.host()).await;
         let code = loaded.map_err(with_stack)?;
         let manifest = code.manifest();
         let (functions, triggers) = (manifest.functions.len(), code.triggers().iter().count());
-        tracing::info!(release = code.id(), functions, triggers, "loaded the cloud code");
+        tracing::info!(
+            release = code.id(),
+            functions,
+            triggers,
+            "loaded the cloud code"
+        );
         warn_of_what_does_not_run(&code);
         self.triggers.send_replace(code.triggers().clone());
         if let Some(replaced) = self.write_path.replace_code(code) {
@@ -74,10 +83,16 @@ impl Releases {
             isolates: config.isolates,
             memory_limit_bytes: config.isolate_memory_bytes,
             max_in_flight: config.isolate_in_flight,
-            egress: Egress { allow_private: config.egress_private, allow: config.egress_allow.clone() },
+            egress: Egress {
+                allow_private: config.egress_private,
+                allow: config.egress_allow.clone(),
+            },
             server_url: config.public_url(),
             application_id: config.app_id.clone(),
-            javascript_key: config.javascript_key.as_ref().map(|key| key.expose().to_owned()),
+            javascript_key: config
+                .javascript_key
+                .as_ref()
+                .map(|key| key.expose().to_owned()),
             ..tidegate_cloud_code::Config::new(executable)
         })
     }
@@ -86,11 +101,12 @@ impl Releases {
     /// served before is served on.
     pub async fn watch(&self, shutdown: CancellationToken) -> Result<()> {
         let (sender, mut changes) = mpsc::channel(1);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| changes_code(&event)) {
-                let _ = sender.try_send(());
-            }
-        })?;
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                if event.is_ok_and(|event| changes_code(&event)) {
+                    let _ = sender.try_send(());
+                }
+            })?;
         let cloud = self.config.project.join("cloud");
         if !cloud.is_dir() {
             shutdown.cancelled().await;
@@ -105,7 +121,9 @@ impl Releases {
             while tokio::time::timeout(QUIET, changes.recv()).await.is_ok() {}
             let begun = std::time::Instant::now();
             match self.reload().await {
-                Ok(()) => tracing::info!(duration_ms = begun.elapsed().as_millis() as u64, "reloaded"),
+                Ok(()) => {
+                    tracing::info!(duration_ms = begun.elapsed().as_millis() as u64, "reloaded")
+                }
                 Err(error) => tracing::error!("the changed code is not served: {error:#}"),
             }
         }
@@ -122,8 +140,14 @@ impl Releases {
 /// The place where main threw belongs to what its author is told.
 fn with_stack(error: tidegate_cloud_code::Error) -> anyhow::Error {
     match &error {
-        tidegate_cloud_code::Error::Load { message, stack: Some(stack) } => {
-            let frames = stack.trim_start().strip_prefix(message.as_str()).unwrap_or(stack);
+        tidegate_cloud_code::Error::Load {
+            message,
+            stack: Some(stack),
+        } => {
+            let frames = stack
+                .trim_start()
+                .strip_prefix(message.as_str())
+                .unwrap_or(stack);
             anyhow::anyhow!("{error}\n{}", frames.trim_start_matches('\n'))
         }
         _ => error.into(),
@@ -131,7 +155,11 @@ fn with_stack(error: tidegate_cloud_code::Error) -> anyhow::Error {
 }
 
 fn changes_code(event: &notify::Event) -> bool {
-    let is_code = |path: &Path| !path.components().any(|part| part.as_os_str() == "node_modules");
+    let is_code = |path: &Path| {
+        !path
+            .components()
+            .any(|part| part.as_os_str() == "node_modules")
+    };
     !event.kind.is_access() && event.paths.iter().any(|path| is_code(path))
 }
 
@@ -139,7 +167,11 @@ fn changes_code(event: &notify::Event) -> bool {
 fn warn_of_what_does_not_run(code: &CloudCode) {
     use TriggerKind::{AfterDelete, AfterSave, BeforeDelete, BeforeSave};
     let runs = [BeforeSave, AfterSave, BeforeDelete, AfterDelete];
-    for trigger in code.triggers().iter().filter(|trigger| !runs.contains(&trigger.kind)) {
+    for trigger in code
+        .triggers()
+        .iter()
+        .filter(|trigger| !runs.contains(&trigger.kind))
+    {
         tracing::warn!(%trigger, "this version of Tidegate does not run triggers of this kind");
     }
     for job in &code.manifest().jobs {

@@ -25,7 +25,10 @@ pub fn main(arguments: ServeArguments) -> Result<()> {
     arm_failpoint();
     run_to_end(async {
         let shutdown = shutdown_on_signal()?;
-        Server::start(config, &arguments.roles, shutdown).await?.run_until_shutdown().await
+        Server::start(config, &arguments.roles, shutdown)
+            .await?
+            .run_until_shutdown()
+            .await
     })
 }
 
@@ -40,7 +43,9 @@ fn arm_failpoint() {
 
 /// Runs a command on a runtime of its own, and does not wait for what it left behind.
 pub fn run_to_end(command: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(command);
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
@@ -71,7 +76,11 @@ struct Parts {
 
 impl Server {
     /// Connects, loads the cloud code, and starts the roles.
-    pub async fn start(config: Config, roles: &[Role], shutdown: CancellationToken) -> Result<Server> {
+    pub async fn start(
+        config: Config,
+        roles: &[Role],
+        shutdown: CancellationToken,
+    ) -> Result<Server> {
         let listener = listen(&config, roles).await?;
         let metrics = telemetry::start_metrics()?;
         let process = process_name();
@@ -79,29 +88,56 @@ impl Server {
         let log = connect_log(&config).await?;
         let queue = connect_queue(&config).await?;
         let waiters = Arc::new(Waiters::default());
-        let write_path = WritePath::new(write_path_config(&config, &process), storage, Arc::clone(&waiters));
+        let write_path = WritePath::new(
+            write_path_config(&config, &process),
+            storage,
+            Arc::clone(&waiters),
+        );
         let releases = Arc::new(Releases::load(&config, &write_path).await?);
         let triggers = releases.triggers();
-        let parts =
-            Parts { config, process, log, queue, waiters, write_path, triggers, shutdown: shutdown.clone() };
+        let parts = Parts {
+            config,
+            process,
+            log,
+            queue,
+            waiters,
+            write_path,
+            triggers,
+            shutdown: shutdown.clone(),
+        };
         let mut running = JoinSet::new();
         let readiness = health::watch(&parts.config, roles, parts.queue.clone(), shutdown.clone());
         if let Some(listener) = listener {
             let api = roles.contains(&Role::Proxy).then(|| parts.api());
             let ops = tidegate_proxy::Ops { readiness, metrics };
             let address = listener.local_addr()?;
-            let proxy = tidegate_proxy::run(listener, api, ops, parts.config.drain_timeout, shutdown.clone());
+            let proxy = tidegate_proxy::run(
+                listener,
+                api,
+                ops,
+                parts.config.drain_timeout,
+                shutdown.clone(),
+            );
             running.spawn(async move { proxy.await.context("the HTTP server ended") });
             tracing::info!(%address, "listening");
         }
         parts.spawn_roles(&mut running, roles);
-        Ok(Server { roles: running, releases, shutdown })
+        Ok(Server {
+            roles: running,
+            releases,
+            shutdown,
+        })
     }
 
     /// Serves the project's code anew whenever it changes.
     pub fn watch_project(&mut self) {
         let (releases, shutdown) = (Arc::clone(&self.releases), self.shutdown.clone());
-        self.roles.spawn(async move { releases.watch(shutdown).await.context("cannot watch the project for changes") });
+        self.roles.spawn(async move {
+            releases
+                .watch(shutdown)
+                .await
+                .context("cannot watch the project for changes")
+        });
     }
 
     /// Ends with the first role that fails, or when `shutdown` is asked for; the others then finish their work.
@@ -154,7 +190,12 @@ impl Parts {
                 publication: config.publication.clone(),
                 standby_interval: Duration::from_secs(1),
             };
-            let role = tidegate_capture::run(capture, self.log.clone(), self.triggers.clone(), self.shutdown.clone());
+            let role = tidegate_capture::run(
+                capture,
+                self.log.clone(),
+                self.triggers.clone(),
+                self.shutdown.clone(),
+            );
             running.spawn(async move { role.await.context("capture stopped") });
         }
         if roles.contains(&Role::Dispatch) {
@@ -189,7 +230,8 @@ impl Parts {
                     max_backoff: config.trigger_max_backoff,
                 },
             };
-            let role = tidegate_worker::run(worker, self.log, self.queue, self.write_path, self.shutdown);
+            let role =
+                tidegate_worker::run(worker, self.log, self.queue, self.write_path, self.shutdown);
             running.spawn(async move { role.await.context("the worker stopped") });
         }
     }
@@ -252,14 +294,22 @@ async fn connect_queue(config: &Config) -> Result<Queue> {
         max_queued: config.max_queued * 2,
     });
     queue.await.map_err(|error| {
-        UnavailableError(format!("cannot reach Redis: {error}. Start it, or set REDIS_URL")).into()
+        UnavailableError(format!(
+            "cannot reach Redis: {error}. Start it, or set REDIS_URL"
+        ))
+        .into()
     })
 }
 
 fn process_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "host".into());
+    let host =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "host".into());
     let host = host.trim();
-    format!("{host}-{}-{:08x}", std::process::id(), rand::random::<u32>())
+    format!(
+        "{host}-{}-{:08x}",
+        std::process::id(),
+        rand::random::<u32>()
+    )
 }
 
 /// The first SIGINT or SIGTERM asks for an end, the second is one.

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use tidegate_cloud_code::{Cause, Handler, Outcome, Run};
 use tidegate_event::report::chain;
 use tidegate_event::{ChangeEvent, Delivery, Row, Source, TriggerKind};
-use tidegate_parse_protocol::present::Present;
 use tidegate_parse_protocol::Access;
+use tidegate_parse_protocol::present::Present;
 
 use crate::before_trigger::KILL_GRACE;
 use crate::{Error, WritePath};
@@ -24,11 +24,17 @@ impl WritePath {
         timeout: Duration,
     ) -> Outcome {
         let Some(code) = self.code() else {
-            return Outcome::Crashed { reason: "no cloud code is loaded".into() };
+            return Outcome::Crashed {
+                reason: "no cloud code is loaded".into(),
+            };
         };
         let request = match self.after_request(delivery, attempt).await {
             Ok(request) => request,
-            Err(error) => return Outcome::Crashed { reason: chain(&error) },
+            Err(error) => {
+                return Outcome::Crashed {
+                    reason: chain(&error),
+                };
+            }
         };
         let run = Run {
             handler: Handler::Trigger(delivery.trigger.clone()),
@@ -40,7 +46,11 @@ impl WritePath {
         code.run(run).await
     }
 
-    async fn after_request(&self, delivery: &Delivery, attempt: u32) -> Result<Map<String, Value>, Error> {
+    async fn after_request(
+        &self,
+        delivery: &Delivery,
+        attempt: u32,
+    ) -> Result<Map<String, Value>, Error> {
         let event = &delivery.event;
         let context = &event.context;
         let (object, original) = match delivery.trigger.kind {
@@ -48,13 +58,19 @@ impl WritePath {
             _ => (event.new.as_ref(), event.old.as_ref()),
         };
         let user = match &context.user {
-            Some(user_id) => self.user_by_id(user_id).await?.map_or(Value::Null, |mut user| {
-                user.insert("className".into(), "_User".into());
-                Value::Object(user)
-            }),
+            Some(user_id) => self
+                .user_by_id(user_id)
+                .await?
+                .map_or(Value::Null, |mut user| {
+                    user.insert("className".into(), "_User".into());
+                    Value::Object(user)
+                }),
             None => Value::Null,
         };
-        let headers = context.headers.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+        let headers = context
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone().into()));
         let fields = [
             ("triggerName", json!(delivery.trigger.kind.as_str())),
             ("className", json!(delivery.trigger.class)),
@@ -72,12 +88,17 @@ impl WritePath {
             ("eventId", json!(event.id)),
             ("attempt", json!(attempt)),
         ];
-        Ok(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        Ok(fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect())
     }
 
     /// A row as the REST API shows its object to the master key; null for none.
     async fn object(&self, event: &ChangeEvent, row: Option<&Row>) -> Result<Value, Error> {
-        let Some(row) = row else { return Ok(Value::Null) };
+        let Some(row) = row else {
+            return Ok(Value::Null);
+        };
         let class = match event.class() {
             Some(table) => self.storage.class_of_row(table, row).await?,
             None => None,
@@ -87,7 +108,9 @@ impl WritePath {
                 let object = self.storage.row_to_object(&class, row)?;
                 Present::new(&class, &Access::Master).show(object)
             }
-            None => self.storage.plain_row_to_object(&event.schema, &event.table, row),
+            None => self
+                .storage
+                .plain_row_to_object(&event.schema, &event.table, row),
         }))
     }
 }
@@ -96,7 +119,10 @@ impl WritePath {
 fn cause_of(delivery: &Delivery) -> Cause {
     let context = &delivery.event.context;
     Cause {
-        request_id: context.request_id.clone().unwrap_or_else(|| delivery.event.id.to_string()),
+        request_id: context
+            .request_id
+            .clone()
+            .unwrap_or_else(|| delivery.event.id.to_string()),
         source: Source::Trigger,
         parent: Some(delivery.event.id),
         depth: context.depth + 1,

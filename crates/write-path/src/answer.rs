@@ -27,11 +27,21 @@ pub enum Waited {
 
 impl Answer {
     pub fn ok(body: Value) -> Answer {
-        Answer { status: 200, body, location: None, waited: Waited::No }
+        Answer {
+            status: 200,
+            body,
+            location: None,
+            waited: Waited::No,
+        }
     }
 
     pub fn created(body: Value, location: String) -> Answer {
-        Answer { status: 201, body, location: Some(location), waited: Waited::No }
+        Answer {
+            status: 201,
+            body,
+            location: Some(location),
+            waited: Waited::No,
+        }
     }
 
     pub fn empty() -> Answer {

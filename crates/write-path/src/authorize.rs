@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_parse_protocol::{
-    Access, ClassSchema, ClpOperation, ErrorCode, Filter, Pointer, clp,
-};
+use tidegate_parse_protocol::{Access, ClassSchema, ClpOperation, ErrorCode, Filter, Pointer, clp};
 
 use crate::error::{not_found, refuse};
 use crate::{Caller, Error, WritePath};
@@ -22,7 +20,9 @@ impl WritePath {
         if caller.master {
             return Ok(Access::Master);
         }
-        let Some(user) = caller.user_id() else { return Ok(Access::public()) };
+        let Some(user) = caller.user_id() else {
+            return Ok(Access::public());
+        };
         let roles = self.storage.roles_of_user(user).await?;
         Ok(Access::user(user, roles))
     }
@@ -69,6 +69,10 @@ fn own_sessions(class: &str, access: &Access) -> Result<Option<Filter>, Error> {
         return Ok(None);
     }
     let user = access.user_id();
-    let user = user.ok_or_else(|| refuse(ErrorCode::INVALID_SESSION_TOKEN, "Invalid session token"))?;
-    Ok(Some(Filter::equal("user", Pointer::new("_User", user).to_value())))
+    let user =
+        user.ok_or_else(|| refuse(ErrorCode::INVALID_SESSION_TOKEN, "Invalid session token"))?;
+    Ok(Some(Filter::equal(
+        "user",
+        Pointer::new("_User", user).to_value(),
+    )))
 }

@@ -22,11 +22,21 @@ impl WritePath {
             item.route(&[&self.config.mount, ""])?;
         }
         let answers = match transaction {
-            true => self.in_one_transaction(caller, items).await?.into_iter().map(Ok).collect(),
+            true => self
+                .in_one_transaction(caller, items)
+                .await?
+                .into_iter()
+                .map(Ok)
+                .collect(),
             false => join_all(items.iter().map(|item| self.batch_item(caller, item))).await,
         };
-        let waited = answers.iter().flatten().map(|answer: &Answer| answer.waited);
-        let waited = waited.max_by_key(|waited| *waited as u8).unwrap_or(Waited::No);
+        let waited = answers
+            .iter()
+            .flatten()
+            .map(|answer: &Answer| answer.waited);
+        let waited = waited
+            .max_by_key(|waited| *waited as u8)
+            .unwrap_or(Waited::No);
         let bodies: Vec<Value> = answers.into_iter().map(item_body).collect();
         Ok(Answer::ok(Value::Array(bodies)).with_waited(waited))
     }
@@ -50,10 +60,26 @@ impl WritePath {
         for item in &items {
             prepared.push(match self.request_of(item)? {
                 Request::Create { class, changes } => {
-                    self.prepare_save(caller, Save { class, id: None, changes }).await?
+                    self.prepare_save(
+                        caller,
+                        Save {
+                            class,
+                            id: None,
+                            changes,
+                        },
+                    )
+                    .await?
                 }
                 Request::Update { class, id, changes } => {
-                    self.prepare_save(caller, Save { class, id: Some(id), changes }).await?
+                    self.prepare_save(
+                        caller,
+                        Save {
+                            class,
+                            id: Some(id),
+                            changes,
+                        },
+                    )
+                    .await?
                 }
                 Request::Delete { class, id } => self.prepare_delete(caller, &class, &id).await?,
                 _ => {

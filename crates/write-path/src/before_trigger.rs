@@ -24,7 +24,8 @@ pub(crate) struct Decided {
 
 impl WritePath {
     pub(crate) fn has_before_save(&self, class: &str) -> bool {
-        self.code().is_some_and(|code| code.triggers().has(TriggerKind::BeforeSave, class))
+        self.code()
+            .is_some_and(|code| code.triggers().has(TriggerKind::BeforeSave, class))
     }
 
     pub(crate) async fn before_save(
@@ -35,19 +36,33 @@ impl WritePath {
     ) -> Result<Decided, Error> {
         let changes = save.changes.clone();
         if !self.has_before_save(&save.class) {
-            return Ok(Decided { changes, context: caller.context.clone() });
+            return Ok(Decided {
+                changes,
+                context: caller.context.clone(),
+            });
         }
         let mut request = trigger_request(caller, TriggerKind::BeforeSave, &save.class);
-        request.insert("object".into(), original.map_or(json!({}), |original| json!(original)));
-        request.insert("original".into(), original.map_or(Value::Null, |original| json!(original)));
+        request.insert(
+            "object".into(),
+            original.map_or(json!({}), |original| json!(original)),
+        );
+        request.insert(
+            "original".into(),
+            original.map_or(Value::Null, |original| json!(original)),
+        );
         request.insert("objectId".into(), save.id.clone().into());
         request.insert("ops".into(), Value::Object(changes.to_rest()));
-        let answer = self.run_before(caller, TriggerKind::BeforeSave, &save.class, request).await?;
+        let answer = self
+            .run_before(caller, TriggerKind::BeforeSave, &save.class, request)
+            .await?;
         let changes = match answer.get("ops") {
             Some(Value::Object(ops)) => Changes::from_rest(ops)?,
             _ => changes,
         };
-        Ok(Decided { changes, context: context_of(&answer, caller) })
+        Ok(Decided {
+            changes,
+            context: context_of(&answer, caller),
+        })
     }
 
     /// Returns the context that the trigger left.
@@ -59,7 +74,9 @@ impl WritePath {
     ) -> Result<Map<String, Value>, Error> {
         let mut request = trigger_request(caller, TriggerKind::BeforeDelete, class);
         request.insert("object".into(), json!(object));
-        let answer = self.run_before(caller, TriggerKind::BeforeDelete, class, request).await?;
+        let answer = self
+            .run_before(caller, TriggerKind::BeforeDelete, class, request)
+            .await?;
         Ok(context_of(&answer, caller))
     }
 
@@ -70,11 +87,22 @@ impl WritePath {
         class: &str,
         request: Map<String, Value>,
     ) -> Result<Value, Error> {
-        let trigger = Trigger { kind, class: class.to_owned() };
+        let trigger = Trigger {
+            kind,
+            class: class.to_owned(),
+        };
         let labels = [("trigger", trigger.to_string())];
         let begun = std::time::Instant::now();
-        let outcome = self.run_handler(caller, Handler::Trigger(trigger), request, self.config.trigger_timeout).await?;
-        histogram!(metric_names::BEFORE_TRIGGER_SECONDS, &labels).record(begun.elapsed().as_secs_f64());
+        let outcome = self
+            .run_handler(
+                caller,
+                Handler::Trigger(trigger),
+                request,
+                self.config.trigger_timeout,
+            )
+            .await?;
+        histogram!(metric_names::BEFORE_TRIGGER_SECONDS, &labels)
+            .record(begun.elapsed().as_secs_f64());
         returned(outcome, &format!("the {kind} trigger of {class}"))
     }
 
@@ -86,7 +114,9 @@ impl WritePath {
         request: Map<String, Value>,
         timeout: Duration,
     ) -> Result<Outcome, Error> {
-        let code = self.code().ok_or_else(|| Error::Internal { what: "no cloud code is loaded".into() })?;
+        let code = self.code().ok_or_else(|| Error::Internal {
+            what: "no cloud code is loaded".into(),
+        })?;
         let run = Run {
             handler,
             request: Value::Object(request),
@@ -125,8 +155,9 @@ pub(crate) fn returned(outcome: Outcome, what: &str) -> Result<Value, Error> {
             let message = format!("{what} was ended: it took longer than {seconds} s");
             Err(refuse(ErrorCode::TIMEOUT, message))
         }
-        Outcome::Crashed { reason } => {
-            Err(refuse(ErrorCode::SCRIPT_FAILED, format!("{what} was ended: {reason}")))
-        }
+        Outcome::Crashed { reason } => Err(refuse(
+            ErrorCode::SCRIPT_FAILED,
+            format!("{what} was ended: {reason}"),
+        )),
     }
 }

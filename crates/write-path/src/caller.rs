@@ -39,12 +39,16 @@ pub struct Session {
 
 impl Caller {
     pub fn user_id(&self) -> Option<&str> {
-        self.session.as_deref().map(|session| session.user_id.as_str())
+        self.session
+            .as_deref()
+            .map(|session| session.user_id.as_str())
     }
 
     /// `request.user` as cloud code gets it: with the session token, so that it can act as the user.
     pub(crate) fn user_json(&self) -> Value {
-        let Some(session) = &self.session else { return Value::Null };
+        let Some(session) = &self.session else {
+            return Value::Null;
+        };
         let mut user = session.user.clone();
         user.insert("className".into(), "_User".into());
         user.insert("sessionToken".into(), session.token.clone().into());
@@ -57,9 +61,15 @@ impl Caller {
         let mut request = Map::new();
         request.insert("user".into(), self.user_json());
         request.insert("master".into(), self.master.into());
-        request.insert("installationId".into(), cause.installation_id.clone().into());
+        request.insert(
+            "installationId".into(),
+            cause.installation_id.clone().into(),
+        );
         request.insert("ip".into(), cause.ip.clone().into());
-        let headers = cause.headers.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+        let headers = cause
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone().into()));
         request.insert("headers".into(), Value::Object(headers.collect()));
         request.insert("context".into(), Value::Object(self.context.clone()));
         request.insert("requestId".into(), cause.request_id.clone().into());

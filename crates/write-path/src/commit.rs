@@ -46,11 +46,18 @@ pub(crate) enum Then {
     #[default]
     Nothing,
     /// A new password ends the other sessions.
-    EndSessions { user_id: String, except: Option<String> },
+    EndSessions {
+        user_id: String,
+        except: Option<String>,
+    },
 }
 
 impl WritePath {
-    pub(crate) async fn commit_one(&self, caller: &Caller, prepared: Prepared) -> Result<Answer, Error> {
+    pub(crate) async fn commit_one(
+        &self,
+        caller: &Caller,
+        prepared: Prepared,
+    ) -> Result<Answer, Error> {
         let mut answers = self.commit(caller, vec![prepared]).await?;
         Ok(answers.remove(0))
     }
@@ -80,7 +87,10 @@ impl WritePath {
         if waited == Waited::TimedOut {
             metrics::counter!(crate::metric_names::WAITS_TIMED_OUT).increment(1);
         }
-        Ok(answers.into_iter().map(|answer| answer.with_waited(waited)).collect())
+        Ok(answers
+            .into_iter()
+            .map(|answer| answer.with_waited(waited))
+            .collect())
     }
 
     /// Another process may have changed a table since its class was looked up; then the first try wrote nothing.
@@ -113,7 +123,9 @@ impl WritePath {
         ticket: Option<&Ticket>,
     ) -> Result<(Vec<Write>, Vec<After>), Error> {
         // A message describes every row up to the next one: with one in the transaction, each row needs its own.
-        let with_context = prepared.iter().any(|one| self.is_captured(&one.write.class.name));
+        let with_context = prepared
+            .iter()
+            .any(|one| self.is_captured(&one.write.class.name));
         let mut writes = Vec::new();
         let mut after = Vec::new();
         for mut one in prepared {
@@ -162,19 +174,29 @@ impl WritePath {
             depth: cause.depth,
             trace_id: cause.trace_id.clone(),
             release: self.code().map(|code| code.id().to_owned()),
-            reply_to: ticket.map(|ticket| ReplyTo { process: self.config.process.clone(), token: ticket.token }),
+            reply_to: ticket.map(|ticket| ReplyTo {
+                process: self.config.process.clone(),
+                token: ticket.token,
+            }),
         };
         let encode = |context: &RequestContext| {
-            serde_json::to_string(context).map_err(|error| Error::Internal { what: error.to_string() })
+            serde_json::to_string(context).map_err(|error| Error::Internal {
+                what: error.to_string(),
+            })
         };
         let message = encode(&context)?;
         if message.len() <= MAX_CONTEXT_BYTES {
             return Ok(message);
         }
         // The op log repeats what is in the row; the context is nowhere else.
-        let message = encode(&RequestContext { ops: Map::new(), ..context })?;
+        let message = encode(&RequestContext {
+            ops: Map::new(),
+            ..context
+        })?;
         if message.len() > MAX_CONTEXT_BYTES {
-            let message = format!("context has over {MAX_CONTEXT_BYTES} bytes: keep it small, it goes with every write");
+            let message = format!(
+                "context has over {MAX_CONTEXT_BYTES} bytes: keep it small, it goes with every write"
+            );
             return Err(refuse(ErrorCode::OBJECT_TOO_LARGE, message));
         }
         Ok(message)
@@ -187,7 +209,10 @@ impl WritePath {
     ) -> Result<Vec<Answer>, Error> {
         let mut answers = Vec::new();
         for one in after {
-            let row = rows.get(one.row_index).and_then(Option::as_ref).ok_or_else(not_found)?;
+            let row = rows
+                .get(one.row_index)
+                .and_then(Option::as_ref)
+                .ok_or_else(not_found)?;
             let shown = Present::new(&one.class, &Access::Master).show(row.clone());
             let mut body = answer_body(one.kind, &shown, &one.answer_fields);
             if let (Some(token), Value::Object(body)) = (one.session_token, &mut body) {
@@ -208,11 +233,21 @@ impl WritePath {
 /// Headers that go into the WAL and the event log: an allow-list, because a header may carry anything.
 fn captured_headers(headers: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     const ALLOWED: [&str; 8] = [
-        "accept-language", "content-type", "origin", "referer", "user-agent", "x-forwarded-for", "x-parse-client-version",
+        "accept-language",
+        "content-type",
+        "origin",
+        "referer",
+        "user-agent",
+        "x-forwarded-for",
+        "x-parse-client-version",
         "x-request-id",
     ];
-    let allowed = headers.iter().filter(|(name, _)| ALLOWED.contains(&name.as_str()));
-    allowed.map(|(name, value)| (name.clone(), value.clone())).collect()
+    let allowed = headers
+        .iter()
+        .filter(|(name, _)| ALLOWED.contains(&name.as_str()));
+    allowed
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 struct After {
@@ -226,7 +261,10 @@ struct After {
 }
 
 fn location(class: &str, row: &Object) -> String {
-    let id = row.get("objectId").and_then(Value::as_str).unwrap_or_default();
+    let id = row
+        .get("objectId")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     match class {
         "_User" => format!("users/{id}"),
         "_Role" => format!("roles/{id}"),

@@ -11,7 +11,12 @@ use crate::session::first;
 use crate::{Answer, Caller, Error, WritePath};
 
 impl WritePath {
-    pub(crate) async fn delete(&self, caller: &Caller, class: &str, id: &str) -> Result<Answer, Error> {
+    pub(crate) async fn delete(
+        &self,
+        caller: &Caller,
+        class: &str,
+        id: &str,
+    ) -> Result<Answer, Error> {
         let prepared = self.prepare_delete(caller, class, id).await?;
         self.commit_one(caller, prepared).await
     }
@@ -24,16 +29,23 @@ impl WritePath {
     ) -> Result<Prepared, Error> {
         let granted = self.authorize(caller, class, ClpOperation::Delete).await?;
         let schema = self.existing_class(class)?;
-        let has_trigger =
-            self.code().is_some_and(|code| code.triggers().has(TriggerKind::BeforeDelete, class));
+        let has_trigger = self
+            .code()
+            .is_some_and(|code| code.triggers().has(TriggerKind::BeforeDelete, class));
         let mut context = caller.context.clone();
         if has_trigger || granted.only.is_some() {
             let only = granted.only.clone().unwrap_or_else(Filter::all);
             let query = first(Filter::equal("objectId", id).and(only));
-            let found = self.storage.find(&schema, &query, &Access::Master, Secrets::Hidden).await?;
+            let found = self
+                .storage
+                .find(&schema, &query, &Access::Master, Secrets::Hidden)
+                .await?;
             let object = found.into_iter().next().ok_or_else(not_found)?;
             let acl = present::acl_of(&object);
-            if !acl.as_ref().is_none_or(|acl| Acl::allows_write(acl, &granted.access)) {
+            if !acl
+                .as_ref()
+                .is_none_or(|acl| Acl::allows_write(acl, &granted.access))
+            {
                 return Err(not_found());
             }
             if has_trigger {
@@ -49,7 +61,10 @@ impl WritePath {
             message: None,
         };
         let then = match class {
-            "_User" => Then::EndSessions { user_id: id.to_owned(), except: None },
+            "_User" => Then::EndSessions {
+                user_id: id.to_owned(),
+                except: None,
+            },
             _ => Then::Nothing,
         };
         Ok(Prepared {

@@ -26,10 +26,16 @@ impl Error {
     pub fn to_parse(&self) -> ParseError {
         match self {
             Error::Parse(error) => error.clone(),
-            Error::MasterKeyRequired => ParseError::new(ErrorCode::OPERATION_FORBIDDEN, self.to_string()),
-            Error::UnknownRoute { .. } => ParseError::new(ErrorCode::COMMAND_UNAVAILABLE, self.to_string()),
+            Error::MasterKeyRequired => {
+                ParseError::new(ErrorCode::OPERATION_FORBIDDEN, self.to_string())
+            }
+            Error::UnknownRoute { .. } => {
+                ParseError::new(ErrorCode::COMMAND_UNAVAILABLE, self.to_string())
+            }
             Error::Storage { source } => source.to_parse(),
-            Error::Internal { .. } => ParseError::new(ErrorCode::INTERNAL, "Internal server error."),
+            Error::Internal { .. } => {
+                ParseError::new(ErrorCode::INTERNAL, "Internal server error.")
+            }
         }
     }
 }

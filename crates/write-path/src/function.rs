@@ -16,16 +16,23 @@ impl WritePath {
         name: &str,
         params: Object,
     ) -> Result<Answer, Error> {
-        let known = self.code().is_some_and(|code| code.manifest().functions.iter().any(|known| known == name));
+        let known = self
+            .code()
+            .is_some_and(|code| code.manifest().functions.iter().any(|known| known == name));
         if !known {
-            return Err(refuse(ErrorCode::SCRIPT_FAILED, format!("Invalid function: \"{name}\"")));
+            return Err(refuse(
+                ErrorCode::SCRIPT_FAILED,
+                format!("Invalid function: \"{name}\""),
+            ));
         }
         let mut request = caller.request_json();
         request.insert("functionName".into(), name.into());
         request.insert("params".into(), Value::Object(params));
         let handler = Handler::Function(name.to_owned());
         let begun = std::time::Instant::now();
-        let outcome = self.run_handler(caller, handler, request, self.config.function_timeout).await?;
+        let outcome = self
+            .run_handler(caller, handler, request, self.config.function_timeout)
+            .await?;
         let duration_ms = begun.elapsed().as_millis() as u64;
         let status = status_of(&outcome);
         histogram!(metric_names::FUNCTION_SECONDS, "function" => name.to_owned(), "status" => status)
@@ -51,13 +58,34 @@ fn status_of(outcome: &Outcome) -> &'static str {
 
 fn log_failure(name: &str, outcome: &Outcome, duration_ms: u64) {
     match outcome {
-        Outcome::Returned(_) | Outcome::ReturnedNothing => tracing::debug!(function = name, duration_ms, "function done"),
-        Outcome::Threw { code, message, stack, .. } => {
-            tracing::info!(function = name, duration_ms, code, error = message, stack, "function failed");
+        Outcome::Returned(_) | Outcome::ReturnedNothing => {
+            tracing::debug!(function = name, duration_ms, "function done")
         }
-        Outcome::TimedOut { .. } => tracing::warn!(function = name, duration_ms, "function timed out"),
+        Outcome::Threw {
+            code,
+            message,
+            stack,
+            ..
+        } => {
+            tracing::info!(
+                function = name,
+                duration_ms,
+                code,
+                error = message,
+                stack,
+                "function failed"
+            );
+        }
+        Outcome::TimedOut { .. } => {
+            tracing::warn!(function = name, duration_ms, "function timed out")
+        }
         Outcome::Crashed { reason } => {
-            tracing::error!(function = name, duration_ms, error = reason.as_str(), "function crashed");
+            tracing::error!(
+                function = name,
+                duration_ms,
+                error = reason.as_str(),
+                "function crashed"
+            );
         }
     }
 }

@@ -29,7 +29,10 @@ impl WritePath {
             // Rights come from the call's own options; what a body claims beside them counts for nothing.
             Credentials::take_from_body(body)?;
         }
-        let path = call.path.strip_prefix(&self.config.mount).unwrap_or(&call.path);
+        let path = call
+            .path
+            .strip_prefix(&self.config.mount)
+            .unwrap_or(&call.path);
         let request = Request::parse(&method, path, &body)?;
         let session = match (&call.session_token, call.use_master_key) {
             (Some(token), false) => Some(self.session(token).await?),
@@ -44,9 +47,19 @@ impl WritePath {
             Source::Trigger | Source::Job | Source::Backfill => Wait::None,
             Source::Api | Source::Sql => Wait::AfterTriggers,
         };
-        let caller = Caller { master: call.use_master_key, session, cause, context, wait };
+        let caller = Caller {
+            master: call.use_master_key,
+            session,
+            cause,
+            context,
+            wait,
+        };
         let answer = Box::pin(self.execute(&caller, request)).await?;
-        Ok(RestAnswer { status: answer.status, body: answer.body, headers: Vec::new() })
+        Ok(RestAnswer {
+            status: answer.status,
+            body: answer.body,
+            headers: Vec::new(),
+        })
     }
 }
 
@@ -60,7 +73,10 @@ impl Host for Door {
         let cause = Arc::clone(cause);
         async move {
             let Some(write_path) = write_path else {
-                return Err(ParseErrorJson { code: 1, message: "the server is shutting down".into() });
+                return Err(ParseErrorJson {
+                    code: 1,
+                    message: "the server is shutting down".into(),
+                });
             };
             let answered = write_path.answer_call(cause, call).await;
             answered.map_err(|error| {
@@ -68,7 +84,10 @@ impl Host for Door {
                     tracing::error!(error = chain(&error), "a call from cloud code failed");
                 }
                 let error = error.to_parse();
-                ParseErrorJson { code: error.code.0, message: error.message }
+                ParseErrorJson {
+                    code: error.code.0,
+                    message: error.message,
+                }
             })
         }
         .boxed()

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::Value;
 use tidegate_parse_protocol::present::Present;
 use tidegate_parse_protocol::{
-    Access, ClassLevelPermissions, ClassSchema, ClpOperation, Constraint, FieldType, Filter, Object,
-    Permission, Pointer, Query, ReadOptions,
+    Access, ClassLevelPermissions, ClassSchema, ClpOperation, Constraint, FieldType, Filter,
+    Object, Permission, Pointer, Query, ReadOptions,
 };
 use tidegate_storage::Secrets;
 
@@ -23,8 +23,12 @@ impl WritePath {
     ) -> Result<(), Error> {
         let mut paths = read.include.clone();
         if read.include_all {
-            let is_pointer = |field_type: &FieldType| matches!(field_type, FieldType::Pointer { .. });
-            let pointers = class.fields.iter().filter(|(_, field)| is_pointer(&field.field_type));
+            let is_pointer =
+                |field_type: &FieldType| matches!(field_type, FieldType::Pointer { .. });
+            let pointers = class
+                .fields
+                .iter()
+                .filter(|(_, field)| is_pointer(&field.field_type));
             paths.extend(pointers.map(|(name, _)| vec![name.clone()]));
         }
         // Prefixes come first, so that a path finds its parents already followed.
@@ -69,18 +73,26 @@ impl WritePath {
         ids: BTreeSet<String>,
         access: &Access,
     ) -> Result<HashMap<String, Value>, Error> {
-        let Some(schema) = self.storage.schema().class(class) else { return Ok(HashMap::new()) };
+        let Some(schema) = self.storage.schema().class(class) else {
+            return Ok(HashMap::new());
+        };
         let permissions = schema.class_level_permissions.as_ref();
         let readable = permissions.is_none_or(|permissions| {
-            ClassLevelPermissions::allows(permissions, ClpOperation::Get, access) == Permission::Allowed
+            ClassLevelPermissions::allows(permissions, ClpOperation::Get, access)
+                == Permission::Allowed
         });
         if !readable {
             return Ok(HashMap::new());
         }
         let ids = ids.into_iter().map(Value::from).collect();
-        let filter = Filter::Field { path: vec!["objectId".into()], constraint: Constraint::In(ids) };
-        let found =
-            self.storage.find(&schema, &Query::filtered(filter), access, Secrets::Hidden).await?;
+        let filter = Filter::Field {
+            path: vec!["objectId".into()],
+            constraint: Constraint::In(ids),
+        };
+        let found = self
+            .storage
+            .find(&schema, &Query::filtered(filter), access, Secrets::Hidden)
+            .await?;
         let present = Present::new(&schema, access);
         let full = |object: Object| {
             let id = object.get("objectId")?.as_str()?.to_owned();
@@ -95,7 +107,9 @@ impl WritePath {
 
 /// Calls `visit` with each value at `path`, through arrays and objects.
 fn at_path(object: &mut Object, path: &[String], visit: &mut dyn FnMut(&mut Value)) {
-    let Some((first, rest)) = path.split_first() else { return };
+    let Some((first, rest)) = path.split_first() else {
+        return;
+    };
     if let Some(value) = object.get_mut(first) {
         each(value, rest, visit);
     }

@@ -67,7 +67,12 @@ pub struct WritePath {
 
 impl WritePath {
     pub fn new(config: Config, storage: Storage, waiters: Arc<Waiters>) -> Arc<WritePath> {
-        Arc::new(WritePath { config, storage, code: ArcSwapOption::empty(), waiters })
+        Arc::new(WritePath {
+            config,
+            storage,
+            code: ArcSwapOption::empty(),
+            waiters,
+        })
     }
 
     /// Serves `code` from now on; returns what was served before, which the caller closes.

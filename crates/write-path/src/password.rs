@@ -24,7 +24,12 @@ async fn run<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, bcrypt::BcryptError> + Send + 'static,
 ) -> Result<T, Error> {
     let internal = |what: String| Error::Internal { what };
-    let _permit = HASHING.acquire().await.map_err(|error| internal(error.to_string()))?;
+    let _permit = HASHING
+        .acquire()
+        .await
+        .map_err(|error| internal(error.to_string()))?;
     let hashed = tokio::task::spawn_blocking(work).await;
-    hashed.map_err(|error| internal(error.to_string()))?.map_err(|error| internal(error.to_string()))
+    hashed
+        .map_err(|error| internal(error.to_string()))?
+        .map_err(|error| internal(error.to_string()))
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use tidegate_parse_protocol::present::Present;
-use tidegate_parse_protocol::{Access, ClpOperation, FieldType, Filter, Object, Query, ReadOptions};
+use tidegate_parse_protocol::{
+    Access, ClpOperation, FieldType, Filter, Object, Query, ReadOptions,
+};
 use tidegate_storage::Secrets;
 
 use crate::error::not_found;
@@ -19,16 +21,32 @@ impl WritePath {
     ) -> Result<Answer, Error> {
         let granted = self.authorize(caller, class, ClpOperation::Get).await?;
         let only = granted.only.unwrap_or_else(Filter::all);
-        let query = Query { read: options, ..first(Filter::equal("objectId", id).and(only)) };
+        let query = Query {
+            read: options,
+            ..first(Filter::equal("objectId", id).and(only))
+        };
         let found = self.objects(class, &query, &granted.access).await?;
-        found.into_iter().next().map(|object| Answer::ok(Value::Object(object))).ok_or_else(not_found)
+        found
+            .into_iter()
+            .next()
+            .map(|object| Answer::ok(Value::Object(object)))
+            .ok_or_else(not_found)
     }
 
-    pub(crate) async fn find(&self, caller: &Caller, class: &str, mut query: Query) -> Result<Answer, Error> {
+    pub(crate) async fn find(
+        &self,
+        caller: &Caller,
+        class: &str,
+        mut query: Query,
+    ) -> Result<Answer, Error> {
         let redirected = self.redirected(class, &query);
         let class = redirected.as_deref().unwrap_or(class);
         let only_count = query.count && query.limit == Some(0);
-        let operation = if only_count { ClpOperation::Count } else { ClpOperation::Find };
+        let operation = if only_count {
+            ClpOperation::Count
+        } else {
+            ClpOperation::Find
+        };
         let granted = self.authorize(caller, class, operation).await?;
         if let Some(only) = granted.only {
             query.filter = query.filter.and(only);
@@ -69,12 +87,21 @@ impl WritePath {
         access: &Access,
     ) -> Result<Vec<Object>, Error> {
         // A class that nobody has saved to yet is an empty one.
-        let Some(schema) = self.storage.schema().class(class) else { return Ok(Vec::new()) };
+        let Some(schema) = self.storage.schema().class(class) else {
+            return Ok(Vec::new());
+        };
         let present = Present::new(&schema, access);
         query.check_access(class, access, present.protected_fields())?;
-        let found = self.storage.find(&schema, query, access, Secrets::Hidden).await?;
-        let mut shown: Vec<Object> = found.into_iter().map(|object| present.show(object)).collect();
-        self.include(&schema, &mut shown, &query.read, access).await?;
+        let found = self
+            .storage
+            .find(&schema, query, access, Secrets::Hidden)
+            .await?;
+        let mut shown: Vec<Object> = found
+            .into_iter()
+            .map(|object| present.show(object))
+            .collect();
+        self.include(&schema, &mut shown, &query.read, access)
+            .await?;
         for object in &mut shown {
             query.read.project(object);
         }
@@ -82,7 +109,9 @@ impl WritePath {
     }
 
     async fn count(&self, class: &str, query: &Query, access: &Access) -> Result<u64, Error> {
-        let Some(schema) = self.storage.schema().class(class) else { return Ok(0) };
+        let Some(schema) = self.storage.schema().class(class) else {
+            return Ok(0);
+        };
         let present = Present::new(&schema, access);
         query.check_access(class, access, present.protected_fields())?;
         Ok(self.storage.count(&schema, &query.filter, access).await?)

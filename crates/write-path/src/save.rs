@@ -27,21 +27,41 @@ impl WritePath {
     }
 
     /// Everything of a save that comes before its commit.
-    pub(crate) async fn prepare_save(&self, caller: &Caller, save: Save) -> Result<Prepared, Error> {
-        let operation = if save.id.is_some() { ClpOperation::Update } else { ClpOperation::Create };
+    pub(crate) async fn prepare_save(
+        &self,
+        caller: &Caller,
+        save: Save,
+    ) -> Result<Prepared, Error> {
+        let operation = if save.id.is_some() {
+            ClpOperation::Update
+        } else {
+            ClpOperation::Create
+        };
         let granted = self.authorize(caller, &save.class, operation).await?;
         let original = self.original(&granted, &save).await?;
         let decided = self.before_save(caller, &save, original.as_ref()).await?;
         let decided_acl = decided.changes.get("ACL").is_some();
-        let valid = self.validate(caller, &granted, &save, decided.changes).await?;
-        let kind = if save.id.is_some() { Kind::Update } else { Kind::Create };
+        let valid = self
+            .validate(caller, &granted, &save, decided.changes)
+            .await?;
+        let kind = if save.id.is_some() {
+            Kind::Update
+        } else {
+            Kind::Create
+        };
         let mut answer_fields = fields_to_answer(&save.changes, &valid.changes, kind);
         // A new user's own ACL is not news to anybody, a trigger's is.
         answer_fields.retain(|field| field != "ACL" || decided_acl);
         let changes = valid.changes.clone();
         let action = match kind {
-            Kind::Create => Action::Insert { changes, created_at_ms: now_ms() },
-            _ => Action::Update { changes, updated_at_ms: now_ms() },
+            Kind::Create => Action::Insert {
+                changes,
+                created_at_ms: now_ms(),
+            },
+            _ => Action::Update {
+                changes,
+                updated_at_ms: now_ms(),
+            },
         };
         let write = Write {
             class: valid.class,
@@ -72,10 +92,16 @@ impl WritePath {
         let class = self.existing_class(&save.class)?;
         let only = granted.only.clone().unwrap_or_else(Filter::all);
         let query = first(Filter::equal("objectId", id.as_str()).and(only));
-        let found = self.storage.find(&class, &query, &Access::Master, Secrets::Hidden).await?;
+        let found = self
+            .storage
+            .find(&class, &query, &Access::Master, Secrets::Hidden)
+            .await?;
         let object = found.into_iter().next().ok_or_else(not_found)?;
         let acl = present::acl_of(&object);
-        if !acl.as_ref().is_none_or(|acl| Acl::allows_write(acl, &granted.access)) {
+        if !acl
+            .as_ref()
+            .is_none_or(|acl| Acl::allows_write(acl, &granted.access))
+        {
             return Err(not_found());
         }
         Ok(Some(Present::new(&class, &Access::Master).show(object)))
@@ -85,7 +111,9 @@ impl WritePath {
 /// The fields whose value the client cannot know: set by a trigger or a default, or computed from what was there.
 fn fields_to_answer(asked: &Changes, done: &Changes, kind: Kind) -> Vec<String> {
     let computed = |op: &FieldOp| !matches!(op, FieldOp::Set(_) | FieldOp::Delete);
-    let untold = |field: &str, op: &FieldOp| asked.get(field) != Some(op) || (computed(op) && kind == Kind::Update);
+    let untold = |field: &str, op: &FieldOp| {
+        asked.get(field) != Some(op) || (computed(op) && kind == Kind::Update)
+    };
     let shown = |field: &str| !field.starts_with('_') && field != "password";
     done.iter()
         .filter(|(field, op)| shown(field) && untold(field, op))
@@ -101,11 +129,17 @@ pub(crate) fn answer_body(kind: Kind, row: &Object, fields: &[String]) -> Value 
         Kind::Delete => &[],
     };
     let mut body = Object::new();
-    for field in always.iter().copied().chain(fields.iter().map(String::as_str)) {
+    for field in always
+        .iter()
+        .copied()
+        .chain(fields.iter().map(String::as_str))
+    {
         match row.get(field) {
             Some(value) => body.insert(field.to_owned(), value.clone()),
             // The trigger took the value away: the SDK must forget it too.
-            None if kind == Kind::Update => body.insert(field.to_owned(), json!({"__op": "Delete"})),
+            None if kind == Kind::Update => {
+                body.insert(field.to_owned(), json!({"__op": "Delete"}))
+            }
             None => None,
         };
     }
@@ -113,6 +147,11 @@ pub(crate) fn answer_body(kind: Kind, row: &Object, fields: &[String]) -> Value 
 }
 
 /// The objectId of a create: the client's, if it may choose, or a new one.
-pub(crate) fn object_id_of_create(changes: &mut Changes, may_choose: bool) -> Result<String, Error> {
-    Ok(changes.take_object_id(may_choose)?.unwrap_or_else(name::new_object_id))
+pub(crate) fn object_id_of_create(
+    changes: &mut Changes,
+    may_choose: bool,
+) -> Result<String, Error> {
+    Ok(changes
+        .take_object_id(may_choose)?
+        .unwrap_or_else(name::new_object_id))
 }

@@ -29,24 +29,52 @@ impl WritePath {
     /// 209 for a token that is unknown or expired, or whose user is gone.
     pub async fn session(&self, token: &str) -> Result<Arc<Session>, Error> {
         let invalid = || refuse(ErrorCode::INVALID_SESSION_TOKEN, "Invalid session token");
-        let class = self.storage.schema().class("_Session").ok_or_else(invalid)?;
+        let class = self
+            .storage
+            .schema()
+            .class("_Session")
+            .ok_or_else(invalid)?;
         let query = first(Filter::equal("sessionToken", token));
-        let found = self.storage.find(&class, &query, &Access::Master, Secrets::Shown).await?;
+        let found = self
+            .storage
+            .find(&class, &query, &Access::Master, Secrets::Shown)
+            .await?;
         let session = found.into_iter().next().ok_or_else(invalid)?;
         if expires_at_ms(&session).is_some_and(|expires_at| expires_at <= now_ms()) {
-            return Err(refuse(ErrorCode::INVALID_SESSION_TOKEN, "Session token is expired."));
+            return Err(refuse(
+                ErrorCode::INVALID_SESSION_TOKEN,
+                "Session token is expired.",
+            ));
         }
-        let user_id = session.get("user").and_then(Pointer::of).ok_or_else(invalid)?.id;
+        let user_id = session
+            .get("user")
+            .and_then(Pointer::of)
+            .ok_or_else(invalid)?
+            .id;
         let user = self.user_by_id(&user_id).await?.ok_or_else(invalid)?;
-        let id = session.get("objectId").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Arc::new(Session { id, token: token.to_owned(), user_id, user }))
+        let id = session
+            .get("objectId")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        Ok(Arc::new(Session {
+            id,
+            token: token.to_owned(),
+            user_id,
+            user,
+        }))
     }
 
     /// A user as cloud code and themselves see it.
     pub(crate) async fn user_by_id(&self, user_id: &str) -> Result<Option<Object>, Error> {
-        let Some(class) = self.storage.schema().class("_User") else { return Ok(None) };
+        let Some(class) = self.storage.schema().class("_User") else {
+            return Ok(None);
+        };
         let query = first(Filter::equal("objectId", user_id));
-        let found = self.storage.find(&class, &query, &Access::Master, Secrets::Hidden).await?;
+        let found = self
+            .storage
+            .find(&class, &query, &Access::Master, Secrets::Hidden)
+            .await?;
         let present = Present::new(&class, &Access::Master);
         Ok(found.into_iter().next().map(|user| present.show(user)))
     }
@@ -66,30 +94,68 @@ impl WritePath {
         let mut changes = Changes::default();
         changes.set("user", Pointer::new("_User", user_id).to_value());
         changes.set("sessionToken", token.clone());
-        changes.set("createdWith", json!({"action": action, "authProvider": "password"}));
-        changes.set("expiresAt", date_value(now_ms() + self.config.session_lifetime.as_millis() as i64));
+        changes.set(
+            "createdWith",
+            json!({"action": action, "authProvider": "password"}),
+        );
+        changes.set(
+            "expiresAt",
+            date_value(now_ms() + self.config.session_lifetime.as_millis() as i64),
+        );
         if let Some(installation_id) = installation_id {
             changes.set("installationId", installation_id);
         }
         let fields = tidegate_parse_protocol::ClassSchema::system_fields("_Session");
-        let fields = fields.into_iter().map(|(name, field)| (name, field.field_type)).collect();
-        let class = self.storage.ensure_fields("_Session", &fields, false).await?;
-        let action = Action::Insert { changes, created_at_ms: now_ms() };
+        let fields = fields
+            .into_iter()
+            .map(|(name, field)| (name, field.field_type))
+            .collect();
+        let class = self
+            .storage
+            .ensure_fields("_Session", &fields, false)
+            .await?;
+        let action = Action::Insert {
+            changes,
+            created_at_ms: now_ms(),
+        };
         let object_id = name::new_object_id();
-        Ok((token, Write { class, object_id, action, access: Access::Master, message: None }))
+        Ok((
+            token,
+            Write {
+                class,
+                object_id,
+                action,
+                access: Access::Master,
+                message: None,
+            },
+        ))
     }
 
     /// Ends the sessions of a user, but for the one named.
-    pub(crate) async fn end_sessions(&self, user_id: &str, except: Option<&str>) -> Result<(), Error> {
-        let Some(class) = self.storage.schema().class("_Session") else { return Ok(()) };
+    pub(crate) async fn end_sessions(
+        &self,
+        user_id: &str,
+        except: Option<&str>,
+    ) -> Result<(), Error> {
+        let Some(class) = self.storage.schema().class("_Session") else {
+            return Ok(());
+        };
         let mut filter = Filter::equal("user", Pointer::new("_User", user_id).to_value());
         if let Some(except) = except {
             let constraint = Constraint::NotEqual(except.into());
-            filter = filter.and(Filter::Field { path: vec!["objectId".into()], constraint });
+            filter = filter.and(Filter::Field {
+                path: vec!["objectId".into()],
+                constraint,
+            });
         }
         let query = Query::filtered(filter);
-        let sessions = self.storage.find(&class, &query, &Access::Master, Secrets::Hidden).await?;
-        let ids = sessions.iter().filter_map(|session| session.get("objectId")?.as_str());
+        let sessions = self
+            .storage
+            .find(&class, &query, &Access::Master, Secrets::Hidden)
+            .await?;
+        let ids = sessions
+            .iter()
+            .filter_map(|session| session.get("objectId")?.as_str());
         let delete = |id: &str| Write {
             class: Arc::clone(&class),
             object_id: id.to_owned(),
@@ -111,11 +177,16 @@ fn new_token() -> String {
 }
 
 pub(crate) fn first(filter: Filter) -> Query {
-    Query { limit: Some(1), ..Query::filtered(filter) }
+    Query {
+        limit: Some(1),
+        ..Query::filtered(filter)
+    }
 }
 
 pub(crate) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_millis() as i64)
 }
 
 pub(crate) fn date_value(unix_ms: i64) -> Value {

@@ -46,10 +46,16 @@ impl WritePath {
         if is_update {
             let keep = caller.session.as_deref().map(|session| session.id.clone());
             let then = match changes_password {
-                true => Then::EndSessions { user_id: user_id.to_owned(), except: keep },
+                true => Then::EndSessions {
+                    user_id: user_id.to_owned(),
+                    except: keep,
+                },
                 false => Then::Nothing,
             };
-            return Ok(UserWrite { then, ..UserWrite::default() });
+            return Ok(UserWrite {
+                then,
+                ..UserWrite::default()
+            });
         }
         own_acl(user_id, changes)?;
         // The master key makes users for others; they log in themselves.
@@ -57,8 +63,14 @@ impl WritePath {
             return Ok(UserWrite::default());
         }
         let installation_id = caller.cause.installation_id.as_deref();
-        let (token, session) = self.new_session(user_id, installation_id, CreatedWith::SignUp).await?;
-        Ok(UserWrite { beside: vec![session], session_token: Some(token), then: Then::Nothing })
+        let (token, session) = self
+            .new_session(user_id, installation_id, CreatedWith::SignUp)
+            .await?;
+        Ok(UserWrite {
+            beside: vec![session],
+            session_token: Some(token),
+            then: Then::Nothing,
+        })
     }
 
     pub(crate) async fn log_in(
@@ -69,9 +81,15 @@ impl WritePath {
         secret: Secret,
     ) -> Result<Answer, Error> {
         let user = self.verified_user(username, email, secret).await?;
-        let user_id = user.get("objectId").and_then(Value::as_str).ok_or_else(not_found)?.to_owned();
+        let user_id = user
+            .get("objectId")
+            .and_then(Value::as_str)
+            .ok_or_else(not_found)?
+            .to_owned();
         let installation_id = caller.cause.installation_id.as_deref();
-        let (token, session) = self.new_session(&user_id, installation_id, CreatedWith::LogIn).await?;
+        let (token, session) = self
+            .new_session(&user_id, installation_id, CreatedWith::LogIn)
+            .await?;
         self.storage.commit(vec![session]).await?;
         let class = self.existing_class("_User")?;
         let mut shown = Present::new(&class, &Access::Master).show(user);
@@ -94,13 +112,22 @@ impl WritePath {
                 Filter::equal("username", username).and(Filter::equal("email", email))
             }
             (None, None) => {
-                return Err(refuse(ErrorCode::USERNAME_MISSING, "username/email is required."));
+                return Err(refuse(
+                    ErrorCode::USERNAME_MISSING,
+                    "username/email is required.",
+                ));
             }
         };
         let class = self.existing_class("_User").map_err(|_| wrong())?;
-        let found = self.storage.find(&class, &first(filter), &Access::Master, Secrets::Shown).await?;
+        let found = self
+            .storage
+            .find(&class, &first(filter), &Access::Master, Secrets::Shown)
+            .await?;
         let user = found.into_iter().next().ok_or_else(wrong)?;
-        let hash = user.get("_hashed_password").and_then(Value::as_str).ok_or_else(wrong)?;
+        let hash = user
+            .get("_hashed_password")
+            .and_then(Value::as_str)
+            .ok_or_else(wrong)?;
         match password::verify(secret.expose().to_owned(), hash.to_owned()).await? {
             true => Ok(user),
             false => Err(wrong()),
@@ -133,7 +160,10 @@ impl WritePath {
         let session = caller.session.as_deref().ok_or_else(invalid_session)?;
         let class = self.existing_class("_Session")?;
         let query = first(Filter::equal("objectId", session.id.as_str()));
-        let found = self.storage.find(&class, &query, &Access::Master, Secrets::Hidden).await?;
+        let found = self
+            .storage
+            .find(&class, &query, &Access::Master, Secrets::Hidden)
+            .await?;
         let row = found.into_iter().next().ok_or_else(invalid_session)?;
         let mut shown = Present::new(&class, &Access::Master).show(row);
         shown.insert("sessionToken".into(), session.token.clone().into());
@@ -146,10 +176,18 @@ fn invalid_session() -> Error {
 }
 
 fn check_user_fields(is_update: bool, changes: &Changes) -> Result<(), Error> {
-    let text = |field: &str| changes.value(field).and_then(Value::as_str).unwrap_or_default();
+    let text = |field: &str| {
+        changes
+            .value(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     if !is_update {
         if text("username").is_empty() {
-            return Err(refuse(ErrorCode::USERNAME_MISSING, "bad or missing username"));
+            return Err(refuse(
+                ErrorCode::USERNAME_MISSING,
+                "bad or missing username",
+            ));
         }
         if text("password").is_empty() {
             return Err(refuse(ErrorCode::PASSWORD_MISSING, "password is required"));
@@ -157,23 +195,36 @@ fn check_user_fields(is_update: bool, changes: &Changes) -> Result<(), Error> {
     }
     let email = text("email");
     if !email.is_empty() && !looks_like_email(email) {
-        return Err(refuse(ErrorCode::INVALID_EMAIL, "Email address format is invalid."));
+        return Err(refuse(
+            ErrorCode::INVALID_EMAIL,
+            "Email address format is invalid.",
+        ));
     }
     Ok(())
 }
 
 /// Parse Server's own test: something, an @, something.
 fn looks_like_email(text: &str) -> bool {
-    text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
+    text.split_once('@')
+        .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
 }
 
 fn password_of(op: &tidegate_parse_protocol::FieldOp) -> Result<String, Error> {
     let tidegate_parse_protocol::FieldOp::Set(Value::String(text)) = op else {
-        return Err(refuse(ErrorCode::PASSWORD_MISSING, "password must be a non-empty text"));
+        return Err(refuse(
+            ErrorCode::PASSWORD_MISSING,
+            "password must be a non-empty text",
+        ));
     };
     if text.is_empty() || text.len() > MAX_PASSWORD_BYTES {
-        let message = format!("password must have from 1 to {MAX_PASSWORD_BYTES} bytes, this one has {}", text.len());
-        return Err(Error::Parse(ParseError::new(ErrorCode::VALIDATION_ERROR, message)));
+        let message = format!(
+            "password must have from 1 to {MAX_PASSWORD_BYTES} bytes, this one has {}",
+            text.len()
+        );
+        return Err(Error::Parse(ParseError::new(
+            ErrorCode::VALIDATION_ERROR,
+            message,
+        )));
     }
     Ok(text.clone())
 }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tidegate_event::TriggerKind;
-use tidegate_parse_protocol::{
-    Changes, ClassSchema, ClpOperation, ErrorCode, FieldType, name,
-};
+use tidegate_parse_protocol::{Changes, ClassSchema, ClpOperation, ErrorCode, FieldType, name};
 use tidegate_storage::Write;
 
 use crate::authorize::Granted;
@@ -42,25 +40,36 @@ impl WritePath {
         self.class_may_be_made(caller, &save.class, existing.is_some())?;
         let object_id = match &save.id {
             Some(id) => id.clone(),
-            None => object_id_of_create(&mut changes, self.config.custom_object_ids || caller.master)?,
+            None => {
+                object_id_of_create(&mut changes, self.config.custom_object_ids || caller.master)?
+            }
         };
         let is_create = save.id.is_none();
         let schema = existing.unwrap_or_else(|| Arc::new(ClassSchema::new(&save.class)));
         schema.fill_defaults(&mut changes, is_create)?;
         let user = match save.class.as_str() {
-            "_User" => self.user_changes(caller, save.id.is_some(), &object_id, &mut changes).await?,
+            "_User" => {
+                self.user_changes(caller, save.id.is_some(), &object_id, &mut changes)
+                    .await?
+            }
             "_Role" => {
                 role_changes(save.id.is_none(), &changes)?;
                 Default::default()
             }
             "_Session" if !granted.access.is_master() && save.id.is_none() => {
-                return Err(refuse(ErrorCode::OPERATION_FORBIDDEN, "sessions are made by logging in"));
+                return Err(refuse(
+                    ErrorCode::OPERATION_FORBIDDEN,
+                    "sessions are made by logging in",
+                ));
             }
             _ => Default::default(),
         };
         // A new password is a column of the server's own by now.
         let fields = new_fields(&schema, granted, &changes, is_create)?;
-        let class = self.storage.ensure_fields(&save.class, &fields, self.is_captured(&save.class)).await?;
+        let class = self
+            .storage
+            .ensure_fields(&save.class, &fields, self.is_captured(&save.class))
+            .await?;
         Ok(Valid {
             class,
             object_id,
@@ -73,18 +82,27 @@ impl WritePath {
 
     /// Whether changes of this class fire after-triggers, and therefore must be in the publication.
     pub(crate) fn is_captured(&self, class: &str) -> bool {
-        self.after_triggers(class, TriggerKind::AfterSave) + self.after_triggers(class, TriggerKind::AfterDelete) > 0
+        self.after_triggers(class, TriggerKind::AfterSave)
+            + self.after_triggers(class, TriggerKind::AfterDelete)
+            > 0
     }
 
     /// How many after-triggers of this kind a change of `class` fires.
     pub(crate) fn after_triggers(&self, class: &str, kind: TriggerKind) -> usize {
         let Some(code) = self.code() else { return 0 };
         let qualified = format!("public.{class}");
-        [class, &qualified].into_iter().filter(|name| code.triggers().has(kind, name)).count()
+        [class, &qualified]
+            .into_iter()
+            .filter(|name| code.triggers().has(kind, name))
+            .count()
     }
 
     fn class_may_be_made(&self, caller: &Caller, class: &str, exists: bool) -> Result<(), Error> {
-        if exists || caller.master || self.config.client_class_creation || name::is_system_class(class) {
+        if exists
+            || caller.master
+            || self.config.client_class_creation
+            || name::is_system_class(class)
+        {
             return Ok(());
         }
         let message = format!("This user is not allowed to access non-existent class: {class}");
@@ -101,7 +119,9 @@ fn new_fields(
 ) -> Result<BTreeMap<String, FieldType>, Error> {
     let new = schema.check_write(changes, is_create)?;
     if !new.is_empty() && !granted.access.is_master() {
-        schema.allows(ClpOperation::AddField, &granted.access).into_result()?;
+        schema
+            .allows(ClpOperation::AddField, &granted.access)
+            .into_result()?;
     }
     Ok(new)
 }
@@ -112,15 +132,24 @@ fn role_changes(is_create: bool, changes: &Changes) -> Result<(), Error> {
     }
     let name = changes.value("name").and_then(Value::as_str);
     let is_valid = |name: &str| {
-        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_- ".contains(c))
+        !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_- ".contains(c))
     };
     match name {
-        None if is_create => Err(refuse(ErrorCode::INVALID_ROLE_NAME, "Role must have a name.")),
+        None if is_create => Err(refuse(
+            ErrorCode::INVALID_ROLE_NAME,
+            "Role must have a name.",
+        )),
         Some(name) if !is_valid(name) => Err(refuse(
             ErrorCode::INVALID_ROLE_NAME,
             "A role's name can only contain alphanumeric characters, _, -, and spaces.",
         )),
-        Some(_) if !is_create => Err(refuse(ErrorCode::INVALID_ROLE_NAME, "A role's name cannot be changed.")),
+        Some(_) if !is_create => Err(refuse(
+            ErrorCode::INVALID_ROLE_NAME,
+            "A role's name cannot be changed.",
+        )),
         _ => Ok(()),
     }
 }

@@ -35,14 +35,26 @@ impl Waiters {
     pub(crate) fn expect(self: &Arc<Self>, triggers: usize) -> Ticket {
         let token = self.next_token.fetch_add(1, Ordering::Relaxed);
         let (sender, done) = oneshot::channel();
-        self.lock().insert(token, Awaited { left: triggers, done: sender });
-        Ticket { waiters: Arc::clone(self), token, done }
+        self.lock().insert(
+            token,
+            Awaited {
+                left: triggers,
+                done: sender,
+            },
+        );
+        Ticket {
+            waiters: Arc::clone(self),
+            token,
+            done,
+        }
     }
 
     /// Takes in a worker's word that one after-trigger has had its first attempt.
     pub fn notice(&self, notice: &Notice) {
         let mut waiting = self.lock();
-        let Some(awaited) = waiting.get_mut(&notice.token) else { return };
+        let Some(awaited) = waiting.get_mut(&notice.token) else {
+            return;
+        };
         awaited.left = awaited.left.saturating_sub(1);
         if awaited.left == 0
             && let Some(awaited) = waiting.remove(&notice.token)
@@ -80,7 +92,10 @@ mod tests {
     async fn a_ticket_ends_with_the_last_notice_and_leaves_nothing_behind() {
         let waiters = Arc::new(Waiters::default());
         let ticket = waiters.expect(2);
-        let notice = Notice { token: ticket.token, succeeded: true };
+        let notice = Notice {
+            token: ticket.token,
+            succeeded: true,
+        };
         waiters.notice(&notice);
         assert_eq!(waiters.lock().len(), 1);
         waiters.notice(&notice);
@@ -92,7 +107,10 @@ mod tests {
     async fn a_ticket_times_out_and_a_late_notice_does_nothing() {
         let waiters = Arc::new(Waiters::default());
         let ticket = waiters.expect(1);
-        let notice = Notice { token: ticket.token, succeeded: true };
+        let notice = Notice {
+            token: ticket.token,
+            succeeded: true,
+        };
         assert_eq!(ticket.wait(Duration::from_secs(2)).await, Waited::TimedOut);
         waiters.notice(&notice);
         assert!(waiters.lock().is_empty());

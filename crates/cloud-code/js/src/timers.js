@@ -17,6 +17,8 @@ class Timeout {
   #args;
   #ms;
   #repeats;
+  #due;
+  #keepsRunOpen = true;
 
   constructor(callback, args, ms, repeats) {
     if (typeof callback !== 'function') {
@@ -29,9 +31,10 @@ class Timeout {
     this.#arm();
   }
 
-  #arm() {
+  #arm(ms = this.#ms) {
     armed.set(this.#id, this);
-    native.setTimer(this.#id, this.#ms, this.runId);
+    this.#due = native.now() + ms;
+    native.setTimer(this.#id, ms, this.runId, !this.#keepsRunOpen);
   }
 
   get runId() {
@@ -60,15 +63,24 @@ class Timeout {
   }
 
   ref() {
-    return this;
+    return this.#keepRunOpen(true);
   }
 
+  /** As in Node this timer keeps nothing alive: its run can end before it fires, and then it never does. */
   unref() {
-    return this;
+    return this.#keepRunOpen(false);
   }
 
   hasRef() {
-    return true;
+    return this.#keepsRunOpen;
+  }
+
+  #keepRunOpen(keeps) {
+    if (this.#keepsRunOpen !== keeps) {
+      this.#keepsRunOpen = keeps;
+      if (armed.has(this.#id)) this.#arm(Math.max(0, this.#due - native.now()));
+    }
+    return this;
   }
 
   [Symbol.toPrimitive]() {

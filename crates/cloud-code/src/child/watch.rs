@@ -12,6 +12,9 @@ const STUCK_NS: u64 = 50_000_000;
 /// After this the runs that have begun there, and wait, are begun again elsewhere.
 const STUCK_LONG_NS: u64 = 250_000_000;
 
+/// After this it makes way: its process gets less of the processor than the others, and ends with what it has.
+const HOG_NS: u64 = 1_000_000_000;
+
 /// An isolate that leaves a run unstarted this long without computing counts as stuck too: it is stopped, or starved.
 const UNSTARTED_NS: u64 = 250_000_000;
 
@@ -35,6 +38,10 @@ impl Child {
         }
         if let Some((culprit, _)) = burst.filter(|_| computing_ns > STUCK_LONG_NS) {
             moved.extend(self.displace_all(&mut state, culprit));
+        }
+        if computing_ns > HOG_NS && !self.is_hog.swap(true, Ordering::AcqRel) {
+            self.process.give_way();
+            self.accepting.store(false, Ordering::Release);
         }
         if self.time_out(&mut state, now_ns) {
             self.wake.notify_one();
@@ -171,24 +178,26 @@ impl Child {
     }
 }
 
-/// A run may compute until its own hard deadline, whoever else waits; but an isolate that does nothing must obey.
+/// A run may compute until its own hard deadline, whoever else waits; but an isolate that runs nobody's code must obey.
 fn reason_to_kill(
     state: &State,
     burst: Option<(u32, u64)>,
     computing_ns: u64,
     now_ns: u64,
 ) -> Option<&'static str> {
-    let overdue = |pending: &Pending| pending.cancelled && now_ns >= pending.job.hard_deadline_ns;
-    let Some((run, _)) = burst else {
-        let disobeys = state.pending.values().any(overdue);
-        return disobeys.then_some("was killed: it did not give up a run");
-    };
-    match state.pending.get(&run) {
-        Some(culprit) if overdue(culprit) => Some("was killed: a run did not stop at its deadline"),
-        None if computing_ns > STRAY_BURST_NS => {
+    let is_overdue =
+        |pending: &Pending| pending.cancelled && now_ns >= pending.job.hard_deadline_ns;
+    match burst.map(|(run, _)| state.pending.get(&run)) {
+        Some(Some(culprit)) => {
+            is_overdue(culprit).then_some("was killed: a run did not stop at its deadline")
+        }
+        Some(None) if computing_ns > STRAY_BURST_NS => {
             Some("was killed: code that belongs to no request did not stop")
         }
-        _ => None,
+        _ => {
+            let disobeys = state.pending.values().any(is_overdue);
+            disobeys.then_some("was killed: it did not give up a run")
+        }
     }
 }
 

@@ -25,11 +25,16 @@ const NOBODY: u32 = 65_534;
 /// Address space beyond the JavaScript heap: frames, bytecode, stack, the allocator's slack.
 const HEADROOM_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Of 1000; ordinary processes have 0.
+const OOM_SCORE: &str = "500";
+
 /// The flags of the one clone that a zygote may do.
 pub(crate) const FORK_FLAGS: i32 = libc::CLONE_PARENT | libc::SIGCHLD;
 
 /// Confines the process that loads user code and forks isolates.
 pub fn confine_zygote(memory_limit_bytes: u64) -> io::Result<()> {
+    // When memory is short the kernel should end an isolate, not its server. Best effort: not every container lets us.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     drop_root()?;
     die_with_parent()?;
     nix::sys::prctl::set_dumpable(false)?;

@@ -45,8 +45,16 @@ pub(super) fn read_options_of_get(params: &Object) -> Result<ReadOptions, ParseE
 
 fn check_parameter(key: &str) -> Result<(), ParseError> {
     match key {
-        "where" | "order" | "limit" | "skip" | "count" | "keys" | "excludeKeys" | "include"
-        | "includeAll" | "redirectClassNameForKey" => Ok(()),
+        "where"
+        | "order"
+        | "limit"
+        | "skip"
+        | "count"
+        | "keys"
+        | "excludeKeys"
+        | "include"
+        | "includeAll"
+        | "redirectClassNameForKey" => Ok(()),
         _ if IGNORED.contains(&key) => Ok(()),
         "explain" => Err(ParseError::invalid_query(format!(
             "{key} is not supported yet."

@@ -18,7 +18,11 @@ pub fn query(query: Query) -> Value {
     put("limit", json!(query.limit), json!(100));
     put("skip", json!(query.skip), json!(0));
     put("count", json!(query.count), json!(false));
-    put("redirectClassNameForKey", json!(query.redirect_class_name_for_key), Value::Null);
+    put(
+        "redirectClassNameForKey",
+        json!(query.redirect_class_name_for_key),
+        Value::Null,
+    );
     let ReadOptions {
         keys,
         exclude_keys,

@@ -45,12 +45,17 @@ impl Layers {
         let mut layers = Layers::default();
         for setting in SETTINGS {
             if let Some(default) = setting.default {
-                layers.values.insert(setting.name, (default.to_owned(), Origin::Default));
+                layers
+                    .values
+                    .insert(setting.name, (default.to_owned(), Origin::Default));
             }
         }
         let environment = from_environment(std::env::vars())?;
         let given = from_flags(flags)?;
-        let named = given.iter().chain(&environment).find(|(name, ..)| *name == "project");
+        let named = given
+            .iter()
+            .chain(&environment)
+            .find(|(name, ..)| *name == "project");
         let project = match (project, named) {
             (Some(project), _) => project.to_owned(),
             (None, Some((_, value, _))) => PathBuf::from(value),
@@ -62,7 +67,10 @@ impl Layers {
         for (name, value, origin) in environment.into_iter().chain(given) {
             layers.values.insert(name, (value, origin));
         }
-        layers.values.insert("project", (project.to_string_lossy().into_owned(), Origin::Flag));
+        layers.values.insert(
+            "project",
+            (project.to_string_lossy().into_owned(), Origin::Flag),
+        );
         Ok(layers)
     }
 
@@ -70,7 +78,9 @@ impl Layers {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
         };
         let table: toml::Table = text
             .parse()
@@ -81,7 +91,8 @@ impl Layers {
                 continue;
             }
             let setting = known(&name, &path.display().to_string())?;
-            self.values.insert(setting.name, (plain(value), Origin::File(path.to_owned())));
+            self.values
+                .insert(setting.name, (plain(value), Origin::File(path.to_owned())));
         }
         Ok(())
     }
@@ -94,11 +105,16 @@ impl Layers {
     }
 
     pub fn is_chosen(&self, name: &str) -> bool {
-        self.values.get(name).is_some_and(|(_, origin)| *origin != Origin::Default)
+        self.values
+            .get(name)
+            .is_some_and(|(_, origin)| *origin != Origin::Default)
     }
 
     pub fn optional(&self, name: &str) -> Option<String> {
-        self.values.get(name).map(|(value, _)| value.clone()).filter(|value| !value.is_empty())
+        self.values
+            .get(name)
+            .map(|(value, _)| value.clone())
+            .filter(|value| !value.is_empty())
     }
 
     pub fn required(&self, name: &str) -> Result<String> {
@@ -107,15 +123,24 @@ impl Layers {
         }
         let setting = SETTINGS.iter().find(|setting| setting.name == name);
         let variable = setting.map_or_else(String::new, |setting| {
-            setting.aliases.first().map_or_else(|| variable_of(setting), |alias| (*alias).to_owned())
+            setting
+                .aliases
+                .first()
+                .map_or_else(|| variable_of(setting), |alias| (*alias).to_owned())
         });
         let meaning = setting.map_or("", |setting| setting.meaning);
-        Err(UsageError(format!("{name} ({meaning}) is not set: set {variable}, or {name} in tidegate.toml")).into())
+        Err(UsageError(format!(
+            "{name} ({meaning}) is not set: set {variable}, or {name} in tidegate.toml"
+        ))
+        .into())
     }
 
     pub fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<T> {
         let value = self.required(name)?;
-        value.trim().parse().map_err(|_| self.refuse(name, expected).into())
+        value
+            .trim()
+            .parse()
+            .map_err(|_| self.refuse(name, expected).into())
     }
 
     pub fn number<T: FromStr>(&self, name: &str) -> Result<T> {
@@ -128,11 +153,18 @@ impl Layers {
 
     pub fn list(&self, name: &str) -> Vec<String> {
         let text = self.optional(name).unwrap_or_default();
-        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+        text.split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     pub fn refuse(&self, name: &str, expected: &str) -> UsageError {
-        let origin = self.values.get(name).map_or(Origin::Default, |(_, origin)| origin.clone());
+        let origin = self
+            .values
+            .get(name)
+            .map_or(Origin::Default, |(_, origin)| origin.clone());
         UsageError::setting(name, &origin, expected)
     }
 
@@ -140,21 +172,33 @@ impl Layers {
     pub fn effective(&self) -> Vec<(&'static str, String, String)> {
         let row = |setting: &Setting| {
             let (value, origin) = self.values.get(setting.name)?;
-            let value = if setting.secret { "(set)".to_owned() } else { format!("{value:?}") };
+            let value = if setting.secret {
+                "(set)".to_owned()
+            } else {
+                format!("{value:?}")
+            };
             Some((setting.name, value, origin.to_string()))
         };
         SETTINGS.iter().filter_map(row).collect()
     }
 
     pub fn try_commands(&self) -> Result<Vec<TryCommand>> {
-        let text = |table: &toml::Table, key: &str| table.get(key).and_then(toml::Value::as_str).map(str::to_owned);
+        let text = |table: &toml::Table, key: &str| {
+            table
+                .get(key)
+                .and_then(toml::Value::as_str)
+                .map(str::to_owned)
+        };
         let command = |table: &toml::Table| {
             let missing = || UsageError("each [[try]] needs title, command and expect".into());
             Ok(TryCommand {
                 title: text(table, "title").ok_or_else(missing)?,
                 command: text(table, "command").ok_or_else(missing)?,
                 expect: text(table, "expect").ok_or_else(missing)?,
-                repeat: table.get("repeat").and_then(toml::Value::as_bool).unwrap_or(false),
+                repeat: table
+                    .get("repeat")
+                    .and_then(toml::Value::as_bool)
+                    .unwrap_or(false),
             })
         };
         self.try_commands.iter().map(command).collect()
@@ -174,8 +218,9 @@ fn from_flags(flags: &Settings) -> Result<Given> {
         given.extend(value.clone().map(|value| (name, value, Origin::Flag)));
     }
     for pair in &flags.set {
-        let (name, value) =
-            pair.split_once('=').ok_or_else(|| UsageError(format!("--set {pair}: expected NAME=VALUE")))?;
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| UsageError(format!("--set {pair}: expected NAME=VALUE")))?;
         given.push((known(name, "--set")?.name, value.to_owned(), Origin::Flag));
     }
     Ok(given)
@@ -191,7 +236,10 @@ fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result
             }
             let setting = known(&name.to_ascii_lowercase(), &variable)?;
             given.push((setting.name, value, Origin::Environment(variable)));
-        } else if let Some(setting) = SETTINGS.iter().find(|setting| setting.aliases.contains(&variable.as_str())) {
+        } else if let Some(setting) = SETTINGS
+            .iter()
+            .find(|setting| setting.aliases.contains(&variable.as_str()))
+        {
             given.insert(0, (setting.name, value, Origin::Environment(variable)));
         }
     }
@@ -202,11 +250,18 @@ fn known(name: &str, from: &str) -> Result<&'static Setting> {
     if let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) {
         return Ok(setting);
     }
-    let nearest = SETTINGS.iter().min_by_key(|setting| distance(setting.name, name));
+    let nearest = SETTINGS
+        .iter()
+        .min_by_key(|setting| distance(setting.name, name));
     let suggestion = nearest
         .filter(|setting| distance(setting.name, name) <= 1 + name.len() / 3)
-        .map_or_else(String::new, |setting| format!(": did you mean {}?", setting.name));
-    Err(UsageError(format!("there is no setting {name} (from {from}){suggestion}")).into())
+        .map_or_else(String::new, |setting| {
+            format!(": did you mean {}?", setting.name)
+        });
+    Err(UsageError(format!(
+        "there is no setting {name} (from {from}){suggestion}"
+    ))
+    .into())
 }
 
 /// Levenshtein distance.
@@ -238,7 +293,10 @@ fn plain(value: toml::Value) -> String {
 
 fn tables(value: toml::Value) -> Vec<toml::Table> {
     let items = value.as_array().cloned().unwrap_or_default();
-    items.into_iter().filter_map(|item| item.as_table().cloned()).collect()
+    items
+        .into_iter()
+        .filter_map(|item| item.as_table().cloned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -246,7 +304,11 @@ mod tests {
     use super::*;
 
     fn environment(variables: &[(&str, &str)]) -> Result<Given> {
-        from_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        from_environment(
+            variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        )
     }
 
     #[test]
@@ -256,9 +318,16 @@ mod tests {
             refusal("trigger_timeout"),
             "there is no setting trigger_timeout (from tidegate.toml): did you mean trigger_timeout_ms?"
         );
-        assert_eq!(refusal("zzzzzz"), "there is no setting zzzzzz (from tidegate.toml)");
+        assert_eq!(
+            refusal("zzzzzz"),
+            "there is no setting zzzzzz (from tidegate.toml)"
+        );
         assert!(environment(&[("TIDEGATE_LISTN", "x")]).is_err());
-        assert!(environment(&[("TIDEGATE_PG_BIN", "/usr/bin")]).unwrap().is_empty());
+        assert!(
+            environment(&[("TIDEGATE_PG_BIN", "/usr/bin")])
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
@@ -270,7 +339,13 @@ mod tests {
             ("HOME", "/root"),
         ])
         .unwrap();
-        let last = |name| given.iter().rev().find(|(known, ..)| *known == name).map(|(_, value, _)| value.as_str());
+        let last = |name| {
+            given
+                .iter()
+                .rev()
+                .find(|(known, ..)| *known == name)
+                .map(|(_, value, _)| value.as_str())
+        };
         assert_eq!(last("app_id"), Some("ours"));
         assert_eq!(last("database_url"), Some("postgres://x"));
     }
@@ -279,9 +354,16 @@ mod tests {
     fn flags_go_before_files_and_files_before_defaults() {
         let folder = std::env::temp_dir().join(format!("tidegate-layers-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("tidegate.toml"), "lanes = 8\nisolates = 3\nwait = false\n").unwrap();
+        std::fs::write(
+            folder.join("tidegate.toml"),
+            "lanes = 8\nisolates = 3\nwait = false\n",
+        )
+        .unwrap();
         std::fs::write(folder.join("tidegate.local.toml"), "isolates = 5\n").unwrap();
-        let flags = Settings { set: vec!["lanes=16".into()], ..Settings::default() };
+        let flags = Settings {
+            set: vec!["lanes=16".into()],
+            ..Settings::default()
+        };
         let layers = Layers::read(&flags, Some(&folder)).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(layers.number::<u16>("lanes").unwrap(), 16);

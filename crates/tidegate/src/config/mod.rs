@@ -82,7 +82,8 @@ impl Config {
     }
 
     pub fn from_layers(layers: &Layers) -> Result<Config> {
-        let milliseconds = |name| Ok::<_, anyhow::Error>(Duration::from_millis(layers.number(name)?));
+        let milliseconds =
+            |name| Ok::<_, anyhow::Error>(Duration::from_millis(layers.number(name)?));
         Ok(Config {
             listen: layers.parsed("listen", "an address such as 127.0.0.1:1337")?,
             listen_is_chosen: layers.is_chosen("listen"),

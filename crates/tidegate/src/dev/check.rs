@@ -22,7 +22,10 @@ pub async fn run(config: &Config) -> Result<()> {
         let output = output_of(command, &filled_in).await?;
         println!("{}\n", output.trim_end());
         if !output.contains(&command.expect) {
-            failed.push(format!("{:?} should have printed {:?}", command.title, command.expect));
+            failed.push(format!(
+                "{:?} should have printed {:?}",
+                command.title, command.expect
+            ));
         }
     }
     match failed.is_empty() {
@@ -34,7 +37,12 @@ pub async fn run(config: &Config) -> Result<()> {
 async fn output_of(command: &TryCommand, filled_in: &str) -> Result<String> {
     let begun = Instant::now();
     loop {
-        let output = Command::new("sh").arg("-c").arg(filled_in).kill_on_drop(true).output().await?;
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(filled_in)
+            .kill_on_drop(true)
+            .output()
+            .await?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         if !command.repeat || text.contains(&command.expect) || begun.elapsed() > PATIENCE {

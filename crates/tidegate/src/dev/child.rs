@@ -19,21 +19,35 @@ pub struct Server {
 
 impl Server {
     /// `end`: the signal that ends this server in good order. Its output goes to `log`.
-    pub fn start(mut command: Command, user: Option<&User>, end: Signal, log: &Path) -> Result<Server> {
+    pub fn start(
+        mut command: Command,
+        user: Option<&User>,
+        end: Signal,
+        log: &Path,
+    ) -> Result<Server> {
         let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         // A group of its own: Ctrl-C in the terminal is for this process, which ends its children in order.
         command.process_group(0);
         run_as(&mut command, user);
         // SAFETY: prctl is async-signal-safe, and nothing else runs between fork and exec.
         unsafe { command.pre_exec(move || Ok(set_pdeathsig(end)?)) };
-        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
         Ok(Server { child, end })
     }
 
     /// Why it ended, if it has.
     pub fn has_ended(&mut self) -> Option<String> {
-        self.child.try_wait().ok().flatten().map(|status| status.to_string())
+        self.child
+            .try_wait()
+            .ok()
+            .flatten()
+            .map(|status| status.to_string())
     }
 
     fn stop(&mut self) {

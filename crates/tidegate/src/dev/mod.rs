@@ -26,7 +26,10 @@ pub fn main(arguments: DevArguments) -> Result<()> {
 
 async fn dev(arguments: DevArguments) -> Result<()> {
     let project = arguments.project.canonicalize().map_err(|_| {
-        UsageError(format!("there is no folder {}", arguments.project.display()))
+        UsageError(format!(
+            "there is no folder {}",
+            arguments.project.display()
+        ))
     })?;
     let mut layers = Layers::read(&arguments.settings, Some(&project))?;
     let place = Place::open(&project)?;
@@ -61,7 +64,10 @@ async fn dev(arguments: DevArguments) -> Result<()> {
 
 async fn run(config: &Config, check: bool) -> Result<()> {
     let shutdown = serve::shutdown_on_signal()?;
-    progress(&format!("bundling and loading {}", config.project.join("cloud").display()));
+    progress(&format!(
+        "bundling and loading {}",
+        config.project.join("cloud").display()
+    ));
     let mut server = Server::start(config.clone(), &Role::ALL, shutdown.clone()).await?;
     introduce(config);
     if !check {
@@ -85,7 +91,11 @@ fn introduce(config: &Config) {
         eprintln!("\n  Try, in another terminal:");
     }
     for command in &config.try_commands {
-        eprintln!("\n  # {}\n  {}", command.title, check::filled_in(config, &command.command));
+        eprintln!(
+            "\n  # {}\n  {}",
+            command.title,
+            check::filled_in(config, &command.command)
+        );
     }
     eprintln!("\n  Ctrl-C ends everything. The log follows.\n");
 }
@@ -96,14 +106,24 @@ pub fn progress(what: &str) {
 }
 
 /// The first of `names` in `variable`'s folder, on PATH, or in one of `folders`.
-fn find_binary(variable: &str, name: &str, folders: &[std::path::PathBuf]) -> Option<std::path::PathBuf> {
+fn find_binary(
+    variable: &str,
+    name: &str,
+    folders: &[std::path::PathBuf],
+) -> Option<std::path::PathBuf> {
     let chosen = std::env::var_os(variable).map(std::path::PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let candidates = chosen.into_iter().chain(std::env::split_paths(&path)).chain(folders.iter().cloned());
-    candidates.map(|folder| folder.join(name)).find(|file| is_executable(file))
+    let candidates = chosen
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .chain(folders.iter().cloned());
+    candidates
+        .map(|folder| folder.join(name))
+        .find(|file| is_executable(file))
 }
 
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    file.metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

@@ -26,12 +26,20 @@ impl Place {
         let folder = folder_of(project, user.as_ref())?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let path = folder.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
             let what = "tidegate dev already runs for this project: end it, or choose another project folder";
             UsageError(format!("{what} ({} is locked)", path.display()))
         })?;
-        Ok(Place { folder, user, _lock: lock })
+        Ok(Place {
+            folder,
+            user,
+            _lock: lock,
+        })
     }
 
     /// A folder for one server, owned by the user it runs as.
@@ -53,7 +61,9 @@ impl Place {
     /// A free loopback port, the same as last time if it is still free.
     pub fn port(&self, name: &str) -> Result<u16> {
         let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        let last = fs::read_to_string(self.folder.join(name)).ok().and_then(|text| text.trim().parse().ok());
+        let last = fs::read_to_string(self.folder.join(name))
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
         if let Some(port) = last.filter(|port| is_free(*port)) {
             return Ok(port);
         }
@@ -70,7 +80,12 @@ impl Place {
             return Ok(text.trim().to_owned());
         }
         let text = make();
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)?;
         file.write_all(text.as_bytes())?;
         Ok(text)
     }
@@ -86,7 +101,10 @@ fn server_user() -> Result<Option<User>> {
             return Ok(Some(user));
         }
     }
-    Err(UsageError("Postgres does not run as root, and there is neither a user postgres nor nobody".into()).into())
+    Err(UsageError(
+        "Postgres does not run as root, and there is neither a user postgres nor nobody".into(),
+    )
+    .into())
 }
 
 /// `.tidegate` in the project; where another user cannot get there, a folder of the project's own in /var/tmp.
@@ -97,11 +115,20 @@ fn folder_of(project: &Path, user: Option<&User>) -> Result<PathBuf> {
     }
     let mut hash = std::hash::DefaultHasher::new();
     std::hash::Hash::hash(project, &mut hash);
-    let outside = PathBuf::from(format!("/var/tmp/tidegate-dev-{:016x}", std::hash::Hasher::finish(&hash)));
-    super::progress(&format!("{} is not open to Postgres's user; data is kept in {}", project.display(), outside.display()));
+    let outside = PathBuf::from(format!(
+        "/var/tmp/tidegate-dev-{:016x}",
+        std::hash::Hasher::finish(&hash)
+    ));
+    super::progress(&format!(
+        "{} is not open to Postgres's user; data is kept in {}",
+        project.display(),
+        outside.display()
+    ));
     Ok(outside)
 }
 
 fn is_open_to_others(folder: &Path) -> bool {
-    folder.metadata().is_ok_and(|metadata| metadata.mode() & 0o001 != 0)
+    folder
+        .metadata()
+        .is_ok_and(|metadata| metadata.mode() & 0o001 != 0)
 }

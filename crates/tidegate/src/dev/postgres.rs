@@ -61,7 +61,12 @@ pub async fn start(place: &Place) -> Result<Postgres> {
         command.arg("-c").arg(format!("{name}={value}"));
     }
     // SIGINT is Postgres's fast shutdown.
-    let server = Server::start(command, place.user.as_ref(), Signal::SIGINT, &folder.join("log"))?;
+    let server = Server::start(
+        command,
+        place.user.as_ref(),
+        Signal::SIGINT,
+        &folder.join("log"),
+    )?;
     let mut postgres = Postgres { server, port };
     wait_until_ready(&mut postgres, &folder.join("log")).await?;
     Ok(postgres)
@@ -70,10 +75,18 @@ pub async fn start(place: &Place) -> Result<Postgres> {
 /// `TIDEGATE_PG_BIN`, PATH, or the newest version that Debian's packages put beside it.
 fn binaries() -> Result<PathBuf> {
     let mut folders: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
-        .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
+        .map(|entries| {
+            entries
+                .flatten()
+                .map(|entry| entry.path().join("bin"))
+                .collect()
+        })
         .unwrap_or_default();
     let version = |folder: &PathBuf| -> u32 {
-        let name = folder.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+        let name = folder
+            .parent()
+            .and_then(Path::file_name)
+            .and_then(|name| name.to_str());
         name.and_then(|name| name.parse().ok()).unwrap_or(0)
     };
     folders.sort_by_key(|folder| std::cmp::Reverse(version(folder)));
@@ -94,12 +107,23 @@ fn initialise(binaries: &Path, place: &Place, data: &Path) -> Result<()> {
     let half_made = data.with_extension("new");
     let _ = fs::remove_dir_all(&half_made);
     let mut command = Command::new(binaries.join("initdb"));
-    command.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "-D"]).arg(&half_made);
+    command
+        .args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "-D",
+        ])
+        .arg(&half_made);
     command.current_dir("/");
     run_as(&mut command, place.user.as_ref());
     let output = command.output().context("cannot start initdb")?;
     if !output.status.success() {
-        bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "initdb failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     // Only a whole cluster gets the name that counts.
     fs::rename(&half_made, data)?;
@@ -108,8 +132,15 @@ fn initialise(binaries: &Path, place: &Place, data: &Path) -> Result<()> {
 
 /// Ends a server that a killed run left behind.
 fn end_left_over(data: &Path) -> Result<()> {
-    let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else { return Ok(()) };
-    let Some(pid) = text.lines().next().and_then(|line| line.trim().parse().ok()).map(Pid::from_raw) else {
+    let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else {
+        return Ok(());
+    };
+    let Some(pid) = text
+        .lines()
+        .next()
+        .and_then(|line| line.trim().parse().ok())
+        .map(Pid::from_raw)
+    else {
         return Ok(());
     };
     let is_postgres = fs::read(format!("/proc/{pid}/cmdline"))
@@ -117,7 +148,9 @@ fn end_left_over(data: &Path) -> Result<()> {
     if !is_postgres {
         return Ok(());
     }
-    progress(&format!("ending the Postgres that an earlier run left behind (process {pid})"));
+    progress(&format!(
+        "ending the Postgres that an earlier run left behind (process {pid})"
+    ));
     let _ = kill(pid, Signal::SIGINT);
     let begun = Instant::now();
     while kill(pid, None).is_ok() {
@@ -144,15 +177,22 @@ async fn wait_until_ready(postgres: &mut Postgres, log: &Path) -> Result<()> {
                     bail!("Postgres ended ({status}). Its log ends so:\n{}", log());
                 }
                 if begun.elapsed() > Duration::from_secs(60) {
-                    bail!("Postgres does not answer ({error}). Its log ends so:\n{}", log());
+                    bail!(
+                        "Postgres does not answer ({error}). Its log ends so:\n{}",
+                        log()
+                    );
                 }
             }
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    let exists = client.query_opt("select from pg_database where datname = $1", &[&DATABASE]).await?;
+    let exists = client
+        .query_opt("select from pg_database where datname = $1", &[&DATABASE])
+        .await?;
     if exists.is_none() {
-        client.batch_execute(&format!("create database {DATABASE}")).await?;
+        client
+            .batch_execute(&format!("create database {DATABASE}"))
+            .await?;
     }
     Ok(())
 }

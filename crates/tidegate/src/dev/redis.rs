@@ -38,19 +38,43 @@ pub async fn start(place: &Place) -> Result<Redis> {
     progress(&format!("starting Redis on port {port}"));
     let mut command = Command::new(binary);
     command.current_dir(&folder);
-    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"]).arg(port.to_string());
-    let mut server = Server::start(command, place.user.as_ref(), Signal::SIGTERM, &folder.join("log"))?;
+    command
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--port",
+        ])
+        .arg(port.to_string());
+    let mut server = Server::start(
+        command,
+        place.user.as_ref(),
+        Signal::SIGTERM,
+        &folder.join("log"),
+    )?;
     let begun = Instant::now();
     while !answers(port) {
         if let Some(status) = server.has_ended() {
-            bail!("Redis ended ({status}); see {}", folder.join("log").display());
+            bail!(
+                "Redis ended ({status}); see {}",
+                folder.join("log").display()
+            );
         }
         if begun.elapsed() > Duration::from_secs(20) {
-            bail!("Redis does not answer; see {}", folder.join("log").display());
+            bail!(
+                "Redis does not answer; see {}",
+                folder.join("log").display()
+            );
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    Ok(Redis { _server: server, port })
+    Ok(Redis {
+        _server: server,
+        port,
+    })
 }
 
 fn answers(port: u16) -> bool {

@@ -45,7 +45,7 @@ export class AbortSignal extends EventTarget {
     const signal = new AbortSignal(key);
     const expired = () =>
       signal[abort](new DOMException('The operation was aborted due to timeout', 'TimeoutError'));
-    setTimeout(expired, ms);
+    setTimeout(expired, ms).unref();
     return signal;
   }
 
