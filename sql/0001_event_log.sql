@@ -45,7 +45,8 @@ create table tidegate.dispatch (
     one_row        boolean primary key default true check (one_row),
     log_offset     bigint not null,          -- every delivery of events up to here has been queued
     settled_offset bigint not null,          -- every delivery of events up to here has its final outcome
-    generation     bigint not null           -- of the queue; a new one starts whenever Redis lost or may have lost something
+    generation     bigint not null,          -- of the queue; a new one starts whenever Redis lost or may have lost something
+    triggers       text[] not null default '{}' -- by which it was dispatched; another set starts a new generation too
 );
 insert into tidegate.dispatch (log_offset, settled_offset, generation) values (0, 0, 0);
 
@@ -66,7 +67,13 @@ create table tidegate.worker (
 --     begin; select tidegate.set_context('{"user": "x7Gk2", "context": {"import": 12}}'); insert …; commit;
 -- Keys: user (objectId), master, installationId, ip, headers, context, requestId, traceId.
 create function tidegate.set_context(context jsonb) returns void
-language sql as $$
-    select pg_logical_emit_message(
-        true, 'tidegate', (jsonb_build_object('master', true) || context || '{"source": "sql"}')::text)
+language plpgsql as $$
+declare
+    message text := (jsonb_build_object('master', true) || context || '{"source": "sql"}')::text;
+begin
+    if octet_length(message) > 262144 then
+        raise exception 'a request context has at most 262144 bytes, this one has %', octet_length(message);
+    end if;
+    perform pg_logical_emit_message(true, 'tidegate', message);
+end
 $$;

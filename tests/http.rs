@@ -1,9 +1,11 @@
 //! Objects over HTTP in the Parse protocol.
 
+use std::time::Instant;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::system::{APP_ID, MASTER_KEY, System};
+use crate::system::{APP_ID, MASTER_KEY, PATIENCE, System, breathe};
 
 #[tokio::test]
 async fn an_object_is_created_read_updated_and_deleted() {
@@ -318,8 +320,7 @@ async fn operators_see_health_readiness_and_metrics() {
         ),
         (200, Some(true))
     );
-    let metrics = get("/metrics").await.unwrap().text().await.unwrap();
-    for name in [
+    let names = [
         "tidegate_slot_lag_bytes",
         "tidegate_slot_lag_seconds",
         "tidegate_events_captured_total",
@@ -329,10 +330,16 @@ async fn operators_see_health_readiness_and_metrics() {
         "tidegate_function_seconds_bucket",
         "tidegate_after_trigger_seconds_bucket",
         "tidegate_http_request_seconds_bucket",
-    ] {
-        assert!(
-            metrics.contains(name),
-            "{name} is not among the metrics:\n{metrics}"
-        );
+    ];
+    // Some are set once in a while only.
+    let begun = Instant::now();
+    loop {
+        let metrics = get("/metrics").await.unwrap().text().await.unwrap();
+        let Some(missing) = names.iter().find(|name| !metrics.contains(*name)) else {
+            break;
+        };
+        let patient = begun.elapsed() < PATIENCE;
+        assert!(patient, "{missing} is not among the metrics:\n{metrics}");
+        breathe().await;
     }
 }

@@ -14,8 +14,8 @@ pub enum Error {
     Postgres { source: tokio_postgres::Error },
     #[error(
         "slot {slot} is gone, and the log had followed it up to {confirmed}: changes committed since then were \
-         not captured. Tidegate does not re-create a slot silently. Compare your tables, then remove the row of \
-         the slot from tidegate.capture to start anew from now"
+         not captured. Tidegate does not re-create a slot silently. Compare your tables, then `delete from \
+         tidegate.capture` to start anew, under a new epoch, from now"
     )]
     SlotMissing { slot: String, confirmed: Lsn },
     #[error(

@@ -61,7 +61,7 @@ async fn create(
     };
     let checkpoint = Checkpoint {
         slot_name: config.slot.clone(),
-        epoch: 1,
+        epoch: log.next_epoch().await?,
         system_identifier: identity.system_identifier,
         timeline: identity.timeline,
         commit_lsn: start,
@@ -69,7 +69,7 @@ async fn create(
         end_lsn: start,
         log_offset: log.last_offset().await?,
     };
-    log.create_checkpoint(&checkpoint).await?;
+    let checkpoint = log.create_checkpoint(&checkpoint).await?;
     tracing::info!(slot = config.slot, at = %start, "created the replication slot");
     Ok(checkpoint)
 }

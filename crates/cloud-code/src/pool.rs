@@ -31,6 +31,10 @@ const TICK: Duration = Duration::from_millis(20);
 /// How many processes there may be for each isolate wanted: stuck ones, retired ones, those that took their place.
 const PROCESSES_PER_ISOLATE: usize = 4;
 
+/// When there may be no more processes and all of them compute, the one that has computed for longest is killed, but
+/// not before this: what comes next has to wait so long.
+const PATIENCE_NS: u64 = 5_000_000_000;
+
 /// How many processes there may be that serve one run only: jobs, or all runs of [`Isolation::PerRun`].
 const DEDICATED_PER_ISOLATE: usize = 64;
 
@@ -247,13 +251,13 @@ impl Pool {
         let room = shared < self.isolates * PROCESSES_PER_ISOLATE
             && dedicated < self.isolates * DEDICATED_PER_ISOLATE;
         if !room && accepting == 0 {
-            let stuck = state
-                .children
-                .iter()
-                .find(|child| child.is_stuck() && !child.is_dedicated());
-            stuck
-                .into_iter()
-                .for_each(|oldest| oldest.kill("was killed: too many isolates were stuck"));
+            let now = now_ns();
+            let hogs = state.children.iter().filter(|child| !child.is_dedicated());
+            if let Some(hog) = hogs.max_by_key(|child| child.computing_ns(now))
+                && hog.computing_ns(now) > PATIENCE_NS
+            {
+                hog.kill("was killed: it computed for long, and no other isolate was free");
+            }
         }
         room
     }

@@ -41,6 +41,9 @@ const ENDLESS: &[&str] = &[
     "() => Array.prototype.copyWithin.call({ length: 2 ** 53 - 1 }, 0, 1)",
     "() => { const a = []; a[2 ** 32 - 2] = 1; a.sort() }",
     "() => String.raw({ raw: { length: 2 ** 53 - 1 } })",
+    "() => Array.prototype.unshift.call({ length: 2 ** 53 - 2 }, 1)",
+    "() => Array.prototype.flat.call({ length: 2 ** 53 - 1 })",
+    "() => /(?=(a+))\\1b/.test('a'.repeat(1e6))",
 ];
 
 async fn with_neighbours(script: &str) -> std::sync::Arc<CloudCode> {
@@ -417,6 +420,37 @@ async fn poisoned_builtins_harm_only_their_own_isolate() {
             call(&code, "quick", json!(n)).await,
             Outcome::Returned(json!(n)),
             "a fresh fork is pristine"
+        );
+    }
+}
+
+/// More endless runs than there may be processes: the longest is given up for those who wait.
+#[tokio::test]
+async fn more_loops_than_processes_do_not_stop_the_service() {
+    let _alone = ALONE.lock().await;
+    let source = format!("define('hostile', () => {{ while (true); }}); {NEIGHBOURS}");
+    let config = Config {
+        isolates: 1,
+        ..config()
+    };
+    let code = load_with(&config, &source, &TestHost::new()).await.unwrap();
+    let loops: Vec<_> = (0..5)
+        .map(|_| {
+            let code = code.clone();
+            tokio::spawn(async move { call(&code, "hostile", Value::Null).await })
+        })
+        .collect();
+    for n in 0..20 {
+        let outcome = call(&code, "quick", json!(n)).await;
+        assert_eq!(outcome, Outcome::Returned(json!(n)));
+    }
+    let ended = loops.iter().filter(|run| run.is_finished()).count();
+    assert!(ended < 5, "only as many as needed are given up");
+    for run in loops.into_iter().filter(|run| run.is_finished()) {
+        let outcome = run.await.unwrap();
+        assert!(
+            matches!(&outcome, Outcome::Crashed { reason } if reason.contains("computed for long")),
+            "{outcome:?}"
         );
     }
 }

@@ -18,6 +18,9 @@ use crate::{Config, Error, metric_names};
 /// How often outcomes are looked for while some are awaited. Each look reads the outcomes after the settled offset.
 const BUSY_SETTLE_INTERVAL: Duration = Duration::from_millis(250);
 
+/// Most events remembered behind the oldest that is not settled: some 16 bytes each.
+const MAX_REMEMBERED_EVENTS: usize = 200_000;
+
 /// How often the gauges are set; counting what is unfinished is a query.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -51,6 +54,7 @@ async fn dispatch(
     tracing::info!(log.offset = dispatch.cursor, "leading dispatch");
     while !shutdown.is_cancelled() {
         let triggers = triggers.borrow().clone();
+        dispatch.follow_triggers(&triggers).await?;
         let queued = dispatch.queue_next_batch(config, &triggers).await?;
         dispatch.settle_when_due().await?;
         if queued == 0 {
@@ -74,6 +78,8 @@ struct Dispatch<'a> {
     cursor: u64,
     /// Events up to here may have been queued before: those with an outcome are not queued again.
     repeated_until: u64,
+    /// Names of the triggers that the queue is filled by.
+    triggers: Vec<String>,
     unsettled: Unsettled,
     settled_at: Instant,
     reported_at: Instant,
@@ -93,15 +99,27 @@ impl<'a> Dispatch<'a> {
             leadership,
             cursor: state.settled_offset,
             repeated_until: log.last_offset().await?,
+            triggers: state.triggers.clone(),
             state,
             unsettled: Unsettled::default(),
             settled_at: Instant::now(),
             reported_at: Instant::now(),
         };
-        if queue.generation().await? != Some(state.generation) {
+        if queue.generation().await? != Some(dispatch.state.generation) {
             dispatch.begin_generation().await?;
         }
         Ok(dispatch)
+    }
+
+    /// Begins a generation when the triggers are others than those that the queue was filled by: a delivery's place
+    /// in the queue counts an event's triggers, and must mean the same one whenever it is queued again.
+    async fn follow_triggers(&mut self, triggers: &TriggerSet) -> Result<(), Error> {
+        let names: Vec<String> = triggers.iter().map(ToString::to_string).collect();
+        if names == self.triggers {
+            return Ok(());
+        }
+        self.triggers = names;
+        self.begin_generation().await
     }
 
     /// Queues the deliveries of the next events; returns how many events there were.
@@ -110,8 +128,10 @@ impl<'a> Dispatch<'a> {
         config: &Config,
         triggers: &TriggerSet,
     ) -> Result<usize, Error> {
-        let room = (config.max_queued as usize).saturating_sub(self.unsettled.len());
-        let limit = config.batch_max_events.min(room);
+        // An object that is parked for long holds up the settled offset, but not the others.
+        let room = config.max_queued.saturating_sub(self.unsettled.pending()) as usize;
+        let memory = MAX_REMEMBERED_EVENTS.saturating_sub(self.unsettled.len());
+        let limit = config.batch_max_events.min(room).min(memory);
         let entries = if limit == 0 {
             Vec::new()
         } else {
@@ -192,7 +212,7 @@ impl<'a> Dispatch<'a> {
         }
         let counts = self
             .log
-            .settled_counts(self.state.settled_offset, self.cursor)
+            .settled_counts(self.state.settled_offset, self.cursor, &self.triggers)
             .await?;
         self.unsettled.take_in(&counts);
         self.record().await?;
@@ -212,6 +232,7 @@ impl<'a> Dispatch<'a> {
             log_offset: self.cursor,
             settled_offset: self.unsettled.settled_offset(self.cursor),
             generation,
+            triggers: self.triggers.clone(),
         };
         if next != self.state {
             self.leadership.record(&next).await?;

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use tidegate_event::report::chain;
 use tidegate_event_log::EventLog;
+use tidegate_event_log::retention::DAYS_AHEAD;
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
-
-/// How many days ahead there is a partition; events of later days go to the default one.
-const DAYS_AHEAD: u32 = 2;
 
 const INTERVAL: Duration = Duration::from_secs(3600);
 

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 #[derive(Default)]
 pub(crate) struct Unsettled {
     events: VecDeque<Owing>,
+    /// Deliveries without a final outcome; events that wait behind an older one count no more.
+    pending: u64,
 }
 
 struct Owing {
@@ -22,10 +24,11 @@ impl Unsettled {
             settled: 0,
         };
         self.events.extend(owed.iter().map(owing));
+        self.pending += owed.iter().map(|(_, owed)| u64::from(*owed)).sum::<u64>();
     }
 
     pub fn clear(&mut self) {
-        self.events.clear();
+        *self = Unsettled::default();
     }
 
     /// Takes in how many final outcomes events have (ascending by offset).
@@ -37,7 +40,9 @@ impl Unsettled {
                 .is_some()
             {}
             if let Some(event) = events.next_if(|event| event.log_offset == log_offset) {
-                event.settled = settled;
+                let settled = settled.min(event.owed);
+                self.pending -= u64::from(settled.saturating_sub(event.settled));
+                event.settled = settled.max(event.settled);
             }
         }
         while self
@@ -56,16 +61,14 @@ impl Unsettled {
             .map_or(dispatched, |event| event.log_offset - 1)
     }
 
+    /// Events remembered: those that owe, and those that wait behind the oldest that does.
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
     /// Deliveries queued and without a final outcome, as far as `take_in` was told.
     pub fn pending(&self) -> u64 {
-        self.events
-            .iter()
-            .map(|event| u64::from(event.owed.saturating_sub(event.settled)))
-            .sum()
+        self.pending
     }
 }
 

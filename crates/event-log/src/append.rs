@@ -74,15 +74,15 @@ impl EventLog {
         }))
     }
 
-    /// Records that a new slot is followed from here on. Fails when the slot already has a checkpoint.
-    pub async fn create_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+    /// Records that a new slot is followed from here on, unless another process has just done so; returns what holds.
+    pub async fn create_checkpoint(&self, checkpoint: &Checkpoint) -> Result<Checkpoint, Error> {
         let client = self.client().await?;
         client
             .execute(
                 "insert into tidegate.capture
                      (slot_name, epoch, system_identifier, timeline, commit_lsn, ordinal, end_lsn,
                       log_offset)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8)",
+                 values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing",
                 &[
                     &checkpoint.slot_name,
                     &(checkpoint.epoch as i32),
@@ -95,7 +95,8 @@ impl EventLog {
                 ],
             )
             .await?;
-        Ok(())
+        let found = self.checkpoint(&checkpoint.slot_name).await?;
+        Ok(found.unwrap_or_else(|| checkpoint.clone()))
     }
 
     /// Becomes the writer that continues at `checkpoint`.
@@ -103,9 +104,7 @@ impl EventLog {
         let (client, connection) = self.dedicated().await?;
         tokio::spawn(connection);
         // The log is the promise that a change is not lost: whatever the database's default is, wait for the disk.
-        client
-            .batch_execute("set synchronous_commit = on; set statement_timeout = '60s'")
-            .await?;
+        client.batch_execute("set synchronous_commit = on").await?;
         let append = client.prepare(APPEND).await?;
         Ok(Appender {
             client,

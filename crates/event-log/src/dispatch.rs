@@ -8,7 +8,7 @@ use crate::{Error, EventLog};
 const DISPATCH_LOCK: i64 = 7_433_042_852;
 
 /// How far dispatch has got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DispatchState {
     /// Every delivery of events up to here has been queued.
     pub log_offset: u64,
@@ -16,6 +16,8 @@ pub struct DispatchState {
     pub settled_offset: u64,
     /// Of the queue; a new one starts whenever Redis lost, or may have lost, something.
     pub generation: u64,
+    /// Names of the triggers by which it dispatched, sorted: a place in the queue means one of these.
+    pub triggers: Vec<String>,
 }
 
 /// The right to dispatch: a lock of the connection inside, so it ends with the process that holds it.
@@ -34,18 +36,25 @@ impl EventLog {
         Ok(row.get::<_, bool>(0).then_some(Leadership { client }))
     }
 
-    /// Among `offsets`, each event's number of final outcomes; events without one are left out.
-    pub async fn settled_counts(&self, after: u64, up_to: u64) -> Result<Vec<(u64, u32)>, Error> {
+    /// How many of `triggers` have a final outcome, for each event after `after`, up to and with `up_to`, ascending;
+    /// events without one are left out.
+    pub async fn settled_counts(
+        &self,
+        after: u64,
+        up_to: u64,
+        triggers: &[String],
+    ) -> Result<Vec<(u64, u32)>, Error> {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(
                 "select log_offset, count(*)::integer from tidegate.outcome
                   where log_offset > $1 and log_offset <= $2 and status in ('done', 'dead')
+                    and trigger = any($3)
                   group by log_offset order by log_offset",
             )
             .await?;
         let rows = client
-            .query(&statement, &[&(after as i64), &(up_to as i64)])
+            .query(&statement, &[&(after as i64), &(up_to as i64), &triggers])
             .await?;
         let entry =
             |row: &tokio_postgres::Row| (row.get::<_, i64>(0) as u64, row.get::<_, i32>(1) as u32);
@@ -76,7 +85,7 @@ impl EventLog {
         let client = self.client().await?;
         let row = client
             .query_one(
-                "select log_offset, settled_offset, generation from tidegate.dispatch",
+                "select log_offset, settled_offset, generation, triggers from tidegate.dispatch",
                 &[],
             )
             .await?;
@@ -84,6 +93,7 @@ impl EventLog {
             log_offset: row.get::<_, i64>(0) as u64,
             settled_offset: row.get::<_, i64>(1) as u64,
             generation: row.get::<_, i64>(2) as u64,
+            triggers: row.get(3),
         })
     }
 }
@@ -92,14 +102,17 @@ impl Leadership {
     /// Records `state`. Runs on the connection that holds the lock: who lost the lock cannot record.
     pub async fn record(&self, state: &DispatchState) -> Result<(), Error> {
         let statement = "update tidegate.dispatch
-                            set log_offset = $1, settled_offset = $2, generation = $3";
-        let parameters: [i64; 3] = [
-            state.log_offset as i64,
-            state.settled_offset as i64,
-            state.generation as i64,
-        ];
+                            set log_offset = $1, settled_offset = $2, generation = $3, triggers = $4";
         self.client
-            .execute(statement, &[&parameters[0], &parameters[1], &parameters[2]])
+            .execute(
+                statement,
+                &[
+                    &(state.log_offset as i64),
+                    &(state.settled_offset as i64),
+                    &(state.generation as i64),
+                    &state.triggers,
+                ],
+            )
             .await?;
         Ok(())
     }

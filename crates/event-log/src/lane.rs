@@ -22,8 +22,9 @@ pub struct Lanes {
     lease: Duration,
 }
 
-// One statement: say that this worker lives, forget the dead, give up what is over the fair share, and
-// take what is free up to it. The fair share is lanes ÷ living workers, rounded up.
+// One statement: say that this worker lives, forget the dead, keep what it holds, and take what is free up to
+// the fair share, which is lanes ÷ living workers, rounded up. A lane over the share is kept too, and left out of the
+// answer: its owner lets what runs there end, and then releases it.
 const RENEW: &str = "
 with alive as (
     insert into tidegate.worker (name, expires_at) values ($1, clock_timestamp() + $2 * interval '1 second')
@@ -34,18 +35,25 @@ with alive as (
     select ceil($3::integer / count(*)::float8)::integer as lanes
       from (select name from tidegate.worker where expires_at >= clock_timestamp()
             union select $1) as worker
-), wanted as (
-    select lane.lane from tidegate.lane, share
-     where lane.lane < $3::integer and (lane.owner = $1 or lane.owner is null or lane.expires_at < clock_timestamp())
-     order by (lane.owner = $1 and lane.expires_at >= clock_timestamp()) desc nulls last, lane.lane
-     limit (select lanes from share)
+), candidate as (
+    select lane.lane, lane.owner = $1 and lane.expires_at >= clock_timestamp() as is_held
+      from tidegate.lane
+     where lane.lane < $3::integer
+       and (lane.owner = $1 or lane.owner is null or lane.expires_at < clock_timestamp())
+     order by is_held desc nulls last, lane.lane
        for update of lane skip locked
+), wanted as (
+    select lane from candidate order by is_held desc nulls last, lane limit (select lanes from share)
+), renewed as (
+    update tidegate.lane
+       set fence = case when candidate.is_held then fence else fence + 1 end,
+           owner = $1, expires_at = clock_timestamp() + $2 * interval '1 second'
+      from candidate
+     where lane.lane = candidate.lane
+       and (candidate.is_held or lane.lane in (select lane from wanted))
+    returning lane.lane, lane.fence
 )
-update tidegate.lane
-   set fence = case when owner = $1 and expires_at >= clock_timestamp() then fence else fence + 1 end,
-       owner = $1, expires_at = clock_timestamp() + $2 * interval '1 second'
- where lane in (select lane from wanted)
-returning lane, fence";
+select lane, fence from renewed where lane in (select lane from wanted)";
 
 impl EventLog {
     /// The claims of `worker` to a queue of `lanes` lanes; a claim that is not renewed ends after `lease`.

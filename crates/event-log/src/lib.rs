@@ -14,8 +14,9 @@ pub mod read;
 pub mod retention;
 
 use std::str::FromStr;
+use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use tokio_postgres::NoTls;
 
 pub use append::{Appender, Checkpoint};
@@ -33,6 +34,12 @@ pub struct Config {
     /// Connections of this process to the log, apart from the appender's and the listeners' own.
     pub max_connections: usize,
 }
+
+/// How long to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a peer may stay silent on the network before the connection counts as lost.
+const PEER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A handle to the log; clones share one connection pool.
 #[derive(Clone)]
@@ -54,10 +61,14 @@ impl EventLog {
         let manager = Manager::from_config(postgres.clone(), NoTls, recycling);
         let pool = Pool::builder(manager)
             .max_size(config.max_connections)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts::wait_millis(CONNECT_TIMEOUT.as_millis() as u64))
             .build()
-            .expect("a pool without timeouts needs no runtime");
+            .expect("a pool with timeouts has a runtime");
         let log = EventLog { pool, postgres };
         migrate::run(&log).await?;
+        // Before the first append, so that today's events do not go to the partition that is never dropped.
+        log.ensure_partitions(retention::DAYS_AHEAD).await?;
         Ok(log)
     }
 
@@ -84,7 +95,10 @@ fn postgres_config(url: &str) -> Result<tokio_postgres::Config, Error> {
     })?;
     config.application_name("tidegate event log");
     // Migrating says on each start what is already there.
-    config.options("-c client_min_messages=warning");
-    config.keepalives_idle(std::time::Duration::from_secs(10));
+    config.options("-c client_min_messages=warning -c statement_timeout=60000");
+    config.connect_timeout(CONNECT_TIMEOUT);
+    // A peer that vanished is noticed, also in the middle of a statement.
+    config.tcp_user_timeout(PEER_TIMEOUT);
+    config.keepalives_idle(PEER_TIMEOUT);
     Ok(config)
 }

@@ -1,5 +1,7 @@
 //! What became of each delivery.
 
+use std::collections::HashSet;
+
 use tidegate_event::Trigger;
 
 use crate::{Error, EventLog, LaneLease};
@@ -61,23 +63,33 @@ impl Status {
 
 // A final outcome stays: a late repeat may not turn "done" back into "retry".
 const RECORD: &str = "
-insert into tidegate.outcome as existing (log_offset, trigger, status, attempts, error, duration_us)
-select o.log_offset, o.trigger, o.status, o.attempts, o.error, o.duration_us
-  from unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::bigint[],
-              $7::integer[], $8::bigint[])
-           as o (log_offset, trigger, status, attempts, error, duration_us, lane, fence)
-  join tidegate.lane on lane.lane = o.lane and lane.fence = o.fence
-on conflict (log_offset, trigger) do update
-   set status = excluded.status, attempts = excluded.attempts, error = excluded.error,
-       duration_us = excluded.duration_us, finished_at = excluded.finished_at
- where existing.status = 'retry'";
+with valid as (
+    select o.*
+      from unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::bigint[],
+                  $7::integer[], $8::bigint[])
+               as o (log_offset, trigger, status, attempts, error, duration_us, lane, fence)
+      join tidegate.lane on lane.lane = o.lane and lane.fence = o.fence
+), recorded as (
+    insert into tidegate.outcome as existing
+           (log_offset, trigger, status, attempts, error, duration_us)
+    select log_offset, trigger, status, attempts, error, duration_us from valid
+    on conflict (log_offset, trigger) do update
+       set status = excluded.status, attempts = excluded.attempts, error = excluded.error,
+           duration_us = excluded.duration_us, finished_at = excluded.finished_at
+     where existing.status = 'retry'
+)
+select log_offset, trigger from valid";
 
 impl EventLog {
-    /// Records `outcomes` in one statement; one with an outdated fence, or for a delivery that already has
-    /// a final outcome, is left out. Idempotent.
+    /// Records `outcomes` in one statement, and returns those that count: (log offset, trigger). One with an
+    /// outdated fence does not: the lane has another owner, who runs the delivery. One for a delivery that
+    /// already has a final outcome counts and changes nothing. Idempotent.
     ///
     /// `outcomes`: at most one a delivery.
-    pub async fn record_outcomes(&self, outcomes: &[Outcome]) -> Result<(), Error> {
+    pub async fn record_outcomes(
+        &self,
+        outcomes: &[Outcome],
+    ) -> Result<HashSet<(u64, String)>, Error> {
         let column = |pick: fn(&Outcome) -> i64| outcomes.iter().map(pick).collect::<Vec<i64>>();
         let offsets = column(|o| o.log_offset as i64);
         let durations = column(|o| o.duration_us as i64);
@@ -92,15 +104,18 @@ impl EventLog {
             .collect();
         let client = self.client().await?;
         let statement = client.prepare_cached(RECORD).await?;
-        client
-            .execute(
+        let rows = client
+            .query(
                 &statement,
                 &[
                     &offsets, &triggers, &statuses, &attempts, &errors, &durations, &lanes, &fences,
                 ],
             )
             .await?;
-        Ok(())
+        Ok(rows
+            .iter()
+            .map(|row| (row.get::<_, i64>(0) as u64, row.get(1)))
+            .collect())
     }
 
     /// What earlier attempts of a delivery recorded, or None when there was none.

@@ -4,6 +4,9 @@ use tidegate_event::ChangeEvent;
 
 use crate::{Error, EventLog};
 
+/// Most bytes of events in one read, however many events are asked for; one event is always returned.
+const MAX_READ_BYTES: i64 = 16 * 1024 * 1024;
+
 /// One event and where it stands in the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogEntry {
@@ -18,12 +21,20 @@ impl EventLog {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(
-                "select log_offset, body from tidegate.event
-                  where log_offset > $1 and log_offset <= $1 + $2 order by log_offset",
+                "select log_offset, body
+                   from (select log_offset, body,
+                                sum(octet_length(body)) over (order by log_offset) - octet_length(body)
+                                    as bytes_before
+                           from tidegate.event
+                          where log_offset > $1 and log_offset <= $1 + $2) as next
+                  where bytes_before < $3 order by log_offset",
             )
             .await?;
         let rows = client
-            .query(&statement, &[&(after as i64), &(limit as i64)])
+            .query(
+                &statement,
+                &[&(after as i64), &(limit as i64), &MAX_READ_BYTES],
+            )
             .await?;
         rows.iter()
             .map(|row| {
@@ -35,15 +46,30 @@ impl EventLog {
             .collect()
     }
 
-    /// The last offset in the log; 0 when it is empty.
+    /// The last offset ever handed out; 0 when there was none. Also knows those whose checkpoint or partition is gone.
     pub async fn last_offset(&self) -> Result<u64, Error> {
         let client = self.client().await?;
         let row = client
             .query_one(
-                "select coalesce(max(log_offset), 0) from tidegate.capture",
+                "select greatest((select max(log_offset) from tidegate.capture),
+                                 (select max(log_offset) from tidegate.event),
+                                 (select log_offset from tidegate.dispatch), 0)",
                 &[],
             )
             .await?;
         Ok(row.get::<_, i64>(0) as u64)
+    }
+
+    /// The epoch for a slot that is followed from now on: LSNs may repeat those of an earlier slot.
+    pub async fn next_epoch(&self) -> Result<u32, Error> {
+        let client = self.client().await?;
+        let row = client
+            .query_one(
+                "select greatest((select max(epoch) from tidegate.capture),
+                                 (select max(epoch) from tidegate.event), 0) + 1",
+                &[],
+            )
+            .await?;
+        Ok(row.get::<_, i32>(0) as u32)
     }
 }

@@ -2,6 +2,9 @@
 
 use crate::{Error, EventLog};
 
+/// How many days ahead there is a partition; events of later days go to the default one.
+pub const DAYS_AHEAD: u32 = 2;
+
 impl EventLog {
     /// Makes the partitions of today and the next `days_ahead` days (UTC).
     pub async fn ensure_partitions(&self, days_ahead: u32) -> Result<(), Error> {
@@ -21,7 +24,7 @@ impl EventLog {
             let (name, from, to): (&str, &str, &str) = (day.get(0), day.get(1), day.get(2));
             // Fails when the default partition already holds rows of that day; they stay where they are.
             let create = format!(
-                "create table if not exists tidegate.event_{name} partition of tidegate.event
+                "set local lock_timeout = '5s'; create table if not exists tidegate.event_{name} partition of tidegate.event
                      for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00')"
             );
             if let Err(error) = client.batch_execute(&create).await {

@@ -53,6 +53,7 @@ async fn a_partition_goes_only_when_everything_in_it_is_done() {
             log_offset: 3,
             settled_offset: 3,
             generation: 1,
+            triggers: Vec::new(),
         })
         .await
         .unwrap();

@@ -15,6 +15,9 @@ use tracing::Instrument;
 use crate::record::Recorder;
 use crate::{RetryPolicy, metric_names};
 
+/// How long a delivery is put aside whose outcome was refused.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
 /// Runs deliveries one by one, many at once.
 pub(crate) struct Deliverer {
     pub log: EventLog,
@@ -93,7 +96,13 @@ impl Deliverer {
             },
         };
         failpoint::pass(failpoint::WORKER_RAN);
-        self.recorder.record(outcome).await;
+        if !self.recorder.record(outcome).await {
+            // The lane's new owner runs it, if it has one; here it is only put aside, never acknowledged.
+            tracing::warn!("the outcome came too late: another worker has the lane");
+            return Verdict::Retry {
+                after: REFUSED_PAUSE,
+            };
+        }
         failpoint::pass(failpoint::WORKER_RECORDED);
         if attempts == 1 {
             self.tell(&delivery, status == Status::Done).await;

@@ -1,5 +1,6 @@
 //! Commits outcomes in groups: what is reported while one commit is under way goes into the next.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tidegate_event::report::chain;
@@ -19,7 +20,7 @@ pub(crate) struct Recorder {
 
 struct Reported {
     outcome: Outcome,
-    recorded: oneshot::Sender<()>,
+    recorded: oneshot::Sender<bool>,
 }
 
 /// The recorder, and the task that must run for it; the task ends when the last recorder is dropped.
@@ -29,17 +30,12 @@ pub(crate) fn recorder(log: EventLog) -> (Recorder, impl Future<Output = ()>) {
 }
 
 impl Recorder {
-    /// Returns when the outcome is durable, or was refused because it came too late.
-    pub async fn record(&self, outcome: Outcome) {
+    /// Returns true when the outcome is durable. False when it was refused, because another worker has the lane by
+    /// now, or could not be recorded: then the delivery must not be acknowledged.
+    pub async fn record(&self, outcome: Outcome) -> bool {
         let (recorded, done) = oneshot::channel();
-        if self
-            .sender
-            .send(Reported { outcome, recorded })
-            .await
-            .is_ok()
-        {
-            let _ = done.await;
-        }
+        let reported = Reported { outcome, recorded };
+        self.sender.send(reported).await.is_ok() && done.await.unwrap_or(false)
     }
 }
 
@@ -50,16 +46,32 @@ async fn record(log: EventLog, mut receiver: mpsc::Receiver<Reported>) {
             .drain(..)
             .map(|reported| (reported.outcome, reported.recorded))
             .unzip();
-        while let Err(error) = log.record_outcomes(&outcomes).await {
-            tracing::warn!(
-                error = chain(&error),
-                count = outcomes.len(),
-                "cannot record outcomes; trying again"
-            );
-            tokio::time::sleep(RETRY_INTERVAL).await;
+        let accepted = record_group(&log, &outcomes).await;
+        for (outcome, recorded) in outcomes.iter().zip(waiting) {
+            let key = (outcome.log_offset, outcome.trigger.to_string());
+            let _ = recorded.send(accepted.contains(&key));
         }
-        for recorded in waiting {
-            let _ = recorded.send(());
+    }
+}
+
+/// Tries until Postgres takes the group. What it will never take is logged, and its deliveries come again.
+async fn record_group(log: &EventLog, outcomes: &[Outcome]) -> HashSet<(u64, String)> {
+    loop {
+        match log.record_outcomes(outcomes).await {
+            Ok(accepted) => return accepted,
+            Err(error) if error.is_transient() => {
+                let count = outcomes.len();
+                tracing::warn!(
+                    error = chain(&error),
+                    count,
+                    "cannot record outcomes; trying again"
+                );
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            Err(error) => {
+                tracing::error!(error = chain(&error), "outcomes cannot be recorded");
+                return HashSet::new();
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ impl Child {
     /// Enforces deadlines, notices a stuck isolate, and takes back the runs that it has not begun.
     pub(crate) fn tick(&self, now_ns: u64) -> Vec<Job> {
         let burst = self.board.burst();
-        let computing_ns = burst.map_or(0, |(_, since)| now_ns.saturating_sub(since));
+        let computing_ns = self.computing_ns(now_ns);
         let mut state = self.state();
         let is_stuck = computing_ns > STUCK_NS || self.leaves_a_run_unstarted(&state, now_ns);
         let was_stuck = self.stuck.swap(is_stuck, Ordering::AcqRel);
@@ -53,6 +53,13 @@ impl Child {
             self.kill(why);
         }
         moved
+    }
+
+    /// How long it has been computing in one go.
+    pub(crate) fn computing_ns(&self, now_ns: u64) -> u64 {
+        self.board
+            .burst()
+            .map_or(0, |(_, since)| now_ns.saturating_sub(since))
     }
 
     /// Clears the mark of a stuck isolate as soon as it is heard to be free.
