@@ -138,3 +138,17 @@ async fn a_slot_of_another_database_is_left_alone() {
         "the first works on"
     );
 }
+
+#[tokio::test]
+async fn code_with_triggers_that_would_not_run_is_refused_unless_that_is_wanted() {
+    let code =
+        "Parse.Cloud.beforeFind('Thing', () => {}); Parse.Cloud.define('ping', () => 'pong')";
+    let mut system = System::prepare(code).await;
+    let mut refused = system.spawn("proxy,capture,dispatch,worker");
+    assert_eq!(refused.wait(), Some(1));
+    refused.wait_for("does not run beforeFind:Thing");
+    system
+        .set("unsupported_triggers", "ignore")
+        .serve("proxy,capture,dispatch,worker");
+    assert_eq!(system.function("ping", json!({})).await, "pong");
+}

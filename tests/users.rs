@@ -258,3 +258,75 @@ async fn a_user_cannot_change_another_and_no_secret_is_shown() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_session_cannot_be_turned_into_somebody_elses() {
+    let system = System::start("").await;
+    let (ada, _) = sign_up(&system, "ada").await;
+    let (bob, token) = sign_up(&system, "bob").await;
+    let me = as_user(&system, &token, Method::GET, "sessions/me", Value::Null).await;
+    let path = format!("sessions/{}", me.body["objectId"].as_str().unwrap());
+    let victim = json!({"__type": "Pointer", "className": "_User", "objectId": ada});
+    for change in [
+        json!({"user": victim}),
+        json!({"sessionToken": "r:00000000000000000000000000000000"}),
+        json!({"expiresAt": {"__type": "Date", "iso": "2999-01-01T00:00:00.000Z"}}),
+    ] {
+        as_user(&system, &token, Method::PUT, &path, change)
+            .await
+            .expect_error(400, 119);
+    }
+    let user = as_user(&system, &token, Method::GET, "users/me", Value::Null).await;
+    assert_eq!(user.body["objectId"], bob);
+    as_user(
+        &system,
+        &token,
+        Method::POST,
+        "sessions",
+        json!({"user": victim}),
+    )
+    .await
+    .expect_error(400, 119);
+}
+
+#[tokio::test]
+async fn nobody_verifies_their_own_address_or_says_who_a_provider_says_they_are() {
+    let system = System::start("").await;
+    let (id, token) = sign_up(&system, "ada").await;
+    let path = format!("users/{id}");
+    for change in [
+        json!({"emailVerified": true}),
+        json!({"authData": {"google": {"id": "1"}}}),
+        json!({"authData.google.id": "1"}),
+    ] {
+        as_user(&system, &token, Method::PUT, &path, change)
+            .await
+            .expect_error(400, 119);
+    }
+    let changed = system
+        .master(Method::PUT, &path, json!({"emailVerified": true}))
+        .await;
+    assert_eq!(changed.status, 200, "{}", changed.body);
+}
+
+#[tokio::test]
+async fn a_user_is_deleted_by_themselves_or_the_master_key() {
+    let system = System::start("").await;
+    let (ada, ada_token) = sign_up(&system, "ada").await;
+    let (_, bob_token) = sign_up(&system, "bob").await;
+    // As a user stands that another program inserted: without an access list.
+    let sql = system.sql().await;
+    sql.batch_execute(r#"update "_User" set _rperm = null, _wperm = null"#)
+        .await
+        .unwrap();
+    let path = format!("users/{ada}");
+    as_user(&system, &bob_token, Method::DELETE, &path, Value::Null)
+        .await
+        .expect_error(400, 206);
+    system
+        .call(Method::DELETE, &path, Value::Null)
+        .await
+        .expect_error(400, 206);
+    let deleted = as_user(&system, &ada_token, Method::DELETE, &path, Value::Null).await;
+    assert_eq!(deleted.status, 200);
+}

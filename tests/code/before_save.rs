@@ -313,3 +313,29 @@ async fn a_trigger_sets_pointers_relations_and_keys_inside_objects() {
         (1, &member["objectId"])
     );
 }
+
+#[tokio::test]
+async fn handlers_that_wait_for_one_another_without_end_are_stopped() {
+    let system = System::start(
+        r#"
+        Parse.Cloud.define("again", () => Parse.Cloud.run("again"));
+        Parse.Cloud.beforeSave("Doll", async () => { await new Parse.Object("Doll").save(); });
+        "#,
+    )
+    .await;
+    let called = system
+        .call(Method::POST, "functions/again", json!({}))
+        .await;
+    assert!(
+        called
+            .expect_error(400, 141)
+            .contains("wait for one another")
+    );
+    let saved = system.call(Method::POST, "classes/Doll", json!({})).await;
+    assert!(
+        saved
+            .expect_error(400, 141)
+            .contains("wait for one another")
+    );
+    assert!(system.find("Doll", json!({})).await.is_empty());
+}

@@ -3,13 +3,15 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{counter, gauge};
-use tidegate_event::{ChangeEvent, Lsn, failpoint};
+use postgres_replication::Stream;
+use tidegate_event::{ChangeEvent, Lsn, TriggerSet, failpoint};
 use tidegate_event_log::append::MAX_EVENTS_PER_APPEND;
 use tidegate_event_log::{Appender, EventLog};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::translate::Translator;
-use crate::{Config, Error, metric_names, slot};
+use crate::{Config, Error, metric_names, publication, slot};
 
 /// Most bytes of row values in one append, so that wide rows do not fill the memory.
 const MAX_BYTES_PER_APPEND: usize = 8 * 1024 * 1024;
@@ -18,13 +20,28 @@ const MAX_BYTES_PER_APPEND: usize = 8 * 1024 * 1024;
 pub(crate) async fn follow(
     config: &Config,
     log: &EventLog,
+    triggers: &watch::Receiver<TriggerSet>,
     shutdown: &CancellationToken,
 ) -> Result<(), Error> {
-    let (mut stream, checkpoint) = slot::open(config, log).await?;
-    let mut translator = Translator::new(checkpoint.epoch, slot::primary_keys(config).await?);
-    let mut appender = log.appender(checkpoint).await?;
+    let (stream, checkpoint) = slot::open(config, log).await?;
+    let translator = Translator::new(checkpoint.epoch, slot::primary_keys(config).await?);
+    let appender = log.appender(checkpoint).await?;
     let _active = Active::new();
+    let wanted = triggers.borrow().clone();
+    publication::bring_in_step(config, &wanted).await;
     tracing::info!(slot = config.slot, from = %appender.checkpoint().end_lsn, "following the slot");
+    tokio::select! {
+        copied = copy(stream, translator, appender, shutdown) => copied,
+        never = publication::keep(config, triggers) => match never {},
+    }
+}
+
+async fn copy(
+    mut stream: Stream,
+    mut translator: Translator,
+    mut appender: Appender,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
     loop {
         let batch = tokio::select! {
             batch = next_batch(&mut stream, &mut translator, &appender) => batch?,
@@ -62,7 +79,7 @@ struct Batch {
 
 /// Waits for a message, then takes all that is there: up to a full batch, and else to the end of a transaction.
 async fn next_batch(
-    stream: &mut postgres_replication::Stream,
+    stream: &mut Stream,
     translator: &mut Translator,
     appender: &Appender,
 ) -> Result<Batch, Error> {

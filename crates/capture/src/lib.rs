@@ -43,40 +43,29 @@ pub async fn run(
     triggers: watch::Receiver<TriggerSet>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let publishing = publication::keep(&config, triggers, &shutdown);
-    let following = async {
-        let mut standing_by = false;
-        while !shutdown.is_cancelled() {
-            let Err(error) = follow::follow(&config, &log, &shutdown).await else {
-                return Ok(());
-            };
-            match error.directive() {
-                Directive::Stop => return Err(error),
-                Directive::StandBy => {
-                    if !std::mem::replace(&mut standing_by, true) {
-                        tracing::info!(
-                            slot = config.slot,
-                            "another capture is active; standing by"
-                        );
-                    }
-                    pause(config.standby_interval, &shutdown).await;
+    let mut standing_by = false;
+    while !shutdown.is_cancelled() {
+        let Err(error) = follow::follow(&config, &log, &triggers, &shutdown).await else {
+            return Ok(());
+        };
+        match error.directive() {
+            Directive::Stop => return Err(error),
+            Directive::StandBy => {
+                if !std::mem::replace(&mut standing_by, true) {
+                    let slot = config.slot.as_str();
+                    tracing::info!(slot, "another capture is active; standing by");
                 }
-                Directive::Retry { after } => {
-                    standing_by = false;
-                    tracing::warn!(
-                        error = chain(&error),
-                        "capture was interrupted; trying again"
-                    );
-                    pause(after, &shutdown).await;
-                }
+                pause(config.standby_interval, &shutdown).await;
+            }
+            Directive::Retry { after } => {
+                standing_by = false;
+                let error = chain(&error);
+                tracing::warn!(error, "capture was interrupted; trying again");
+                pause(after, &shutdown).await;
             }
         }
-        Ok(())
-    };
-    tokio::select! {
-        result = following => result,
-        () = publishing => Ok(()),
     }
+    Ok(())
 }
 
 async fn pause(duration: Duration, shutdown: &CancellationToken) {

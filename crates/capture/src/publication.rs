@@ -1,42 +1,48 @@
 //! Keeps the published tables in step with the registered after-triggers.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tidegate_event::TriggerSet;
 use tidegate_event::report::chain;
 use tokio::sync::watch;
 use tokio_postgres::Client;
-use tokio_util::sync::CancellationToken;
 
 use crate::{Config, Error, slot};
+
+/// Where the log itself lives.
+const OWN_SCHEMA: &str = "tidegate";
 
 /// How often to look for tables that came into being by themselves, by a migration for example.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Brings the publication in step now, whenever the triggers change, and from time to time.
-pub(crate) async fn keep(
-    config: &Config,
-    mut triggers: watch::Receiver<TriggerSet>,
-    shutdown: &CancellationToken,
-) {
+/// Brings the publication in step whenever the triggers change, and from time to time; never returns.
+///
+/// Only the capture that follows the slot does so: one that stands by may have other code.
+pub(crate) async fn keep(config: &Config, triggers: &watch::Receiver<TriggerSet>) -> Infallible {
+    let mut triggers = triggers.clone();
+    triggers.mark_changed();
     loop {
+        match tokio::time::timeout(SYNC_INTERVAL, triggers.changed()).await {
+            Ok(Ok(())) | Err(_) => {}
+            // Nobody will change them any more.
+            Ok(Err(_)) => tokio::time::sleep(SYNC_INTERVAL).await,
+        }
         let wanted = triggers.borrow_and_update().clone();
-        let synced = async {
-            let client = slot::sql_client(config).await?;
-            sync(&client, &config.publication, &wanted).await
-        };
-        if let Err(error) = synced.await {
-            tracing::warn!(
-                error = chain(&error),
-                "cannot bring the publication in step; trying again"
-            );
-        }
-        tokio::select! {
-            () = tokio::time::sleep(SYNC_INTERVAL) => {}
-            changed = triggers.changed() => if changed.is_err() { shutdown.cancelled().await },
-            () = shutdown.cancelled() => std::future::pending().await,
-        }
+        bring_in_step(config, &wanted).await;
+    }
+}
+
+/// Brings the publication in step now. What fails is logged: it is tried again.
+pub(crate) async fn bring_in_step(config: &Config, triggers: &TriggerSet) {
+    let synced = async {
+        let client = slot::sql_client(config).await?;
+        sync(&client, &config.publication, triggers).await
+    };
+    if let Err(error) = synced.await {
+        let error = chain(&error);
+        tracing::warn!(error, "cannot bring the publication in step; trying again");
     }
 }
 
@@ -73,11 +79,24 @@ async fn sync(client: &Client, publication: &str, triggers: &TriggerSet) -> Resu
     for class in triggers.captured_classes() {
         wanted.extend(table_of(client, class).await?);
     }
-    for table in wanted.difference(&published) {
-        change(client, publication, "add", table, "full").await?;
-    }
-    for table in published.difference(&wanted) {
-        change(client, publication, "drop", table, "default").await?;
+    let added = wanted
+        .difference(&published)
+        .map(|table| ("add", table, "full"));
+    let dropped = published
+        .difference(&wanted)
+        .map(|table| ("drop", table, "default"));
+    for (verb, table, identity) in added.chain(dropped) {
+        // One table that is locked, or belongs to somebody else, must not keep the others out.
+        if let Err(error) = change(client, publication, verb, table, identity).await {
+            let _ = client.batch_execute("rollback").await;
+            let error = chain(&error);
+            tracing::warn!(
+                table,
+                verb,
+                error,
+                "cannot change the publication; trying again"
+            );
+        }
     }
     Ok(())
 }
@@ -117,6 +136,11 @@ async fn published(client: &Client, publication: &str) -> Result<BTreeSet<String
 /// The quoted name of the table behind a class or a `schema.table` name; None while it does not exist.
 async fn table_of(client: &Client, class: &str) -> Result<Option<String>, Error> {
     let (schema, table) = class.split_once('.').unwrap_or(("public", class));
+    if schema == OWN_SCHEMA {
+        // Capturing the log would make an event of every event.
+        tracing::warn!(class, "tables of Tidegate's own have no after-triggers");
+        return Ok(None);
+    }
     let row = client
         .query_opt(
             "select format('%I.%I', n.nspname, c.relname)

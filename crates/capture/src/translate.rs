@@ -1,11 +1,11 @@
-//! Turns replication messages into events. No I/O, but for asking which columns are a table's primary key.
+//! Turns replication messages into events. The only I/O: asking which columns are a table's primary key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use postgres_replication::{Message, OldTuple, Relation, Tuple, Value};
 use tidegate_event::change::FORMAT_VERSION;
-use tidegate_event::context::MESSAGE_PREFIX;
+use tidegate_event::context::{MAX_CONTEXT_BYTES, MESSAGE_PREFIX};
 use tidegate_event::{ChangeEvent, EventId, Lsn, Operation, RequestContext, Row};
 
 use crate::Error;
@@ -27,6 +27,8 @@ struct Transaction {
     next_ordinal: u32,
     /// Of the last logical message; describes the rows after it.
     context: RequestContext,
+    /// Of the message; every row after it carries the context.
+    context_bytes: usize,
 }
 
 /// What one message came to.
@@ -103,6 +105,7 @@ impl Translator {
                     xid,
                     next_ordinal: 0,
                     context: RequestContext::direct_sql(),
+                    context_bytes: 0,
                 });
                 Ok(Translated::default())
             }
@@ -144,7 +147,17 @@ impl Translator {
         let Some(transaction) = &mut self.transaction else {
             return;
         };
-        // Anybody who can write SQL can write such a message; a broken one must not stop the stream.
+        // Anybody who can write SQL can write such a message; a broken or huge one must not stop the stream.
+        if content.len() > MAX_CONTEXT_BYTES {
+            tracing::warn!(
+                xid = transaction.xid,
+                bytes = content.len(),
+                "a request context is too long and is left out"
+            );
+            transaction.context = RequestContext::direct_sql();
+            return;
+        }
+        transaction.context_bytes = content.len();
         transaction.context = serde_json::from_slice(content).unwrap_or_else(|error| {
             tracing::warn!(%error, xid = transaction.xid, "a logical message with our prefix is not a request context");
             RequestContext::direct_sql()
@@ -158,8 +171,13 @@ impl Translator {
         old: Option<OldTuple>,
         new: Option<Tuple>,
     ) -> Translated {
-        let bytes =
-            new.iter().map(tuple_bytes).sum::<usize>() + old.iter().map(old_bytes).sum::<usize>();
+        let context_bytes = self
+            .transaction
+            .as_ref()
+            .map_or(0, |open| open.context_bytes);
+        let bytes = context_bytes
+            + new.iter().map(tuple_bytes).sum::<usize>()
+            + old.iter().map(old_bytes).sum::<usize>();
         let old = old.map(|old| old_row(relation, old));
         let (new, unchanged_toast) = match new {
             Some(tuple) => {

@@ -1,6 +1,7 @@
 //! Reads one HTTP request: body, query, credentials, headers for cloud code.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::request::Parts;
@@ -15,6 +16,9 @@ use tidegate_parse_protocol::{
 
 use crate::error::Refusal;
 
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// One Parse call, as HTTP carried it.
 pub(crate) struct Incoming {
     pub method: String,
@@ -27,19 +31,23 @@ pub(crate) async fn read(
     body: Body,
     max_body_bytes: usize,
 ) -> Result<Incoming, Refusal> {
-    let bytes = to_bytes(body, max_body_bytes).await.map_err(|error| {
-        use std::error::Error;
-        let too_large = error
-            .source()
-            .is_some_and(|source| source.to_string().contains("length limit"));
-        if too_large {
-            Refusal::BodyTooLarge {
-                max_bytes: max_body_bytes,
+    let reading = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, max_body_bytes));
+    let bytes = reading
+        .await
+        .map_err(|_| Refusal::BodyUnreadable)?
+        .map_err(|error| {
+            use std::error::Error;
+            let too_large = error
+                .source()
+                .is_some_and(|source| source.to_string().contains("length limit"));
+            if too_large {
+                Refusal::BodyTooLarge {
+                    max_bytes: max_body_bytes,
+                }
+            } else {
+                Refusal::BodyUnreadable
             }
-        } else {
-            Refusal::BodyUnreadable
-        }
-    })?;
+        })?;
     let mut body = json_object(&bytes)?;
     let mut method = parts.method.to_string();
     if parts.method == Method::POST {
@@ -47,8 +55,15 @@ pub(crate) async fn read(
     }
     let from_body = Credentials::take_from_body(&mut body)?;
     let credentials = from_headers(&parts.headers)?.or(from_body);
-    // Query parameters win over the body's, as in Parse Server.
-    for (name, value) in query_parameters(parts.uri.query().unwrap_or_default()) {
+    // Query parameters win over the body's, as in Parse Server; what is written comes from the body alone.
+    let takes_query = method == "GET"
+        || parts
+            .uri
+            .path()
+            .trim_start_matches('/')
+            .starts_with("functions/");
+    let query = parts.uri.query().filter(|_| takes_query);
+    for (name, value) in query_parameters(query.unwrap_or_default()) {
         body.insert(name, Value::String(value));
     }
     Ok(Incoming {

@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use ops::{Ops, Readiness};
 
+/// How long to wait before subscribing again to what workers say.
+const RESUBSCRIBE_PAUSE: Duration = Duration::from_millis(500);
+
 /// What the proxy needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -80,19 +83,22 @@ pub struct Api {
     pub queue: Queue,
 }
 
-/// Takes in what workers say of after-triggers that this process's requests wait for.
+/// Takes in what workers say of after-triggers that this process's requests wait for; never returns.
 async fn take_in_replies(queue: Queue, process: String, waiters: Arc<Waiters>) {
-    let mut replies = match queue.replies(&process).await {
-        Ok(replies) => replies,
-        Err(error) => {
-            tracing::warn!(%error, "cannot hear from workers: saves will wait until their time-out");
-            return;
+    loop {
+        match queue.replies(&process).await {
+            Ok(mut replies) => {
+                while let Some(reply) = replies.recv().await {
+                    match serde_json::from_str(&reply) {
+                        Ok(notice) => waiters.notice(&notice),
+                        Err(error) => tracing::warn!(%error, "a worker's reply cannot be read"),
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot hear from workers: saves wait until their time-out");
+            }
         }
-    };
-    while let Some(reply) = replies.recv().await {
-        match serde_json::from_str(&reply) {
-            Ok(notice) => waiters.notice(&notice),
-            Err(error) => tracing::warn!(%error, "a worker's reply cannot be read"),
-        }
+        tokio::time::sleep(RESUBSCRIBE_PAUSE).await;
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use metrics::gauge;
+use tidegate_event::TriggerSet;
 use tidegate_proxy::Readiness;
 use tidegate_queue::Queue;
 use tokio::sync::watch;
@@ -73,6 +74,7 @@ pub fn watch(
     config: &Config,
     roles: &[Role],
     queue: Queue,
+    triggers: watch::Receiver<TriggerSet>,
     shutdown: CancellationToken,
 ) -> watch::Receiver<Readiness> {
     let starting = Readiness {
@@ -84,6 +86,7 @@ pub fn watch(
         needs_redis: roles != [Role::Capture],
         client: None,
         queue,
+        triggers,
         positions: VecDeque::new(),
     };
     tokio::spawn(async move {
@@ -119,6 +122,7 @@ struct Observer {
     needs_redis: bool,
     client: Option<Client>,
     queue: Queue,
+    triggers: watch::Receiver<TriggerSet>,
     /// When the server's WAL ended where, oldest first.
     positions: VecDeque<(Instant, u64)>,
 }
@@ -159,6 +163,7 @@ impl Observer {
                 &[&slot],
             )
             .await?;
+        let unpublished = unpublished(&client, &self.config.publication, &self.triggers).await?;
         self.client = Some(client);
         let Some(row) = row else {
             return Ok(Some(format!("replication slot {slot} does not exist")));
@@ -169,6 +174,11 @@ impl Observer {
         if status == "lost" {
             return Ok(Some(format!(
                 "replication slot {slot} is lost: changes were not captured"
+            )));
+        }
+        if let Some(table) = unpublished {
+            return Ok(Some(format!(
+                "table {table} has after-triggers and is not captured yet"
             )));
         }
         let budget = self.config.slot_lag_budget_bytes;
@@ -193,6 +203,34 @@ impl Observer {
         gauge!(SLOT_LAG_BYTES).set(lag as f64);
         gauge!(SLOT_LAG_SECONDS).set(behind.as_secs_f64());
     }
+}
+
+/// A table that has after-triggers and is not in the publication.
+async fn unpublished(
+    client: &Client,
+    publication: &str,
+    triggers: &watch::Receiver<TriggerSet>,
+) -> Result<Option<String>> {
+    let wanted = triggers.borrow().clone();
+    let names = wanted.captured_classes().into_iter();
+    let (schemas, tables): (Vec<&str>, Vec<&str>) = names
+        .map(|class| class.split_once('.').unwrap_or(("public", class)))
+        .unzip();
+    let row = client
+        .query_opt(
+            "select format('%I.%I', n.nspname, c.relname)
+               from unnest($1::text[], $2::text[]) as wanted (schema, name)
+               join pg_namespace n on n.nspname = wanted.schema
+               join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
+              where c.relkind in ('r', 'p') and n.nspname <> 'tidegate'
+                and not exists (select from pg_publication_tables p
+                                 where p.pubname = $3 and p.schemaname = n.nspname
+                                   and p.tablename = c.relname)
+              limit 1",
+            &[&schemas, &tables, &publication],
+        )
+        .await?;
+    Ok(row.map(|row| row.get(0)))
 }
 
 async fn connect(config: &Config) -> Result<Client> {

@@ -66,7 +66,7 @@ impl Releases {
             triggers,
             "loaded the cloud code"
         );
-        warn_of_what_does_not_run(&code);
+        check_that_all_runs(&code, self.config.ignore_unsupported_triggers)?;
         self.triggers.send_replace(code.triggers().clone());
         if let Some(replaced) = self.write_path.replace_code(code) {
             // Requests that still run on it end by themselves.
@@ -163,18 +163,30 @@ fn changes_code(event: &notify::Event) -> bool {
     !event.kind.is_access() && event.paths.iter().any(|path| is_code(path))
 }
 
-/// A handler that is accepted and never runs would be a lie by silence.
-fn warn_of_what_does_not_run(code: &CloudCode) {
+/// A handler that is accepted and never runs would be a lie by silence; one that guards data, an open door.
+fn check_that_all_runs(code: &CloudCode, ignore: bool) -> Result<()> {
     use TriggerKind::{AfterDelete, AfterSave, BeforeDelete, BeforeSave};
     let runs = [BeforeSave, AfterSave, BeforeDelete, AfterDelete];
-    for trigger in code
+    let unsupported: Vec<String> = code
         .triggers()
         .iter()
         .filter(|trigger| !runs.contains(&trigger.kind))
-    {
-        tracing::warn!(%trigger, "this version of Tidegate does not run triggers of this kind");
+        .map(ToString::to_string)
+        .collect();
+    if !unsupported.is_empty() {
+        let names = unsupported.join(", ");
+        anyhow::ensure!(
+            ignore,
+            "this version of Tidegate does not run {names}. Code that relies on them to guard data must not be served; \
+             if yours does not, set unsupported_triggers = \"ignore\""
+        );
+        tracing::warn!(
+            triggers = names,
+            "this version of Tidegate does not run these triggers"
+        );
     }
     for job in &code.manifest().jobs {
         tracing::warn!(job, "this version of Tidegate does not run jobs");
     }
+    Ok(())
 }

@@ -106,7 +106,13 @@ impl Server {
             shutdown: shutdown.clone(),
         };
         let mut running = JoinSet::new();
-        let readiness = health::watch(&parts.config, roles, parts.queue.clone(), shutdown.clone());
+        let readiness = health::watch(
+            &parts.config,
+            roles,
+            parts.queue.clone(),
+            parts.triggers.clone(),
+            shutdown.clone(),
+        );
         if let Some(listener) = listener {
             let api = roles.contains(&Role::Proxy).then(|| parts.api());
             let ops = tidegate_proxy::Ops { readiness, metrics };

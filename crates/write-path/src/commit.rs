@@ -159,7 +159,7 @@ impl WritePath {
     ) -> Result<String, Error> {
         let cause = &caller.cause;
         let mut ops = std::mem::take(&mut prepared.ops).to_rest();
-        ops.retain(|field, _| !field.starts_with('_') && field != "authData");
+        ops.retain(|field, _| !is_secret(&prepared.write.class.name, field));
         let context = RequestContext {
             source: cause.source,
             request_id: Some(cause.request_id.clone()),
@@ -228,6 +228,13 @@ impl WritePath {
         }
         Ok(answers)
     }
+}
+
+/// What may not go into the WAL, by a field's name or path.
+fn is_secret(class: &str, field: &str) -> bool {
+    let root = field.split('.').next().unwrap_or(field);
+    let of_providers = matches!(root, "authData" | "deviceToken" | "password");
+    root.starts_with('_') || of_providers || tidegate_storage::is_secret(class, root)
 }
 
 /// Headers that go into the WAL and the event log: an allow-list, because a header may carry anything.

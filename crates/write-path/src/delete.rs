@@ -2,11 +2,11 @@
 
 use tidegate_event::TriggerKind;
 use tidegate_parse_protocol::present::Present;
-use tidegate_parse_protocol::{Access, Acl, Changes, ClpOperation, Filter, present};
+use tidegate_parse_protocol::{Access, Acl, Changes, ClpOperation, ErrorCode, Filter, present};
 use tidegate_storage::{Action, Secrets, Write};
 
 use crate::commit::{Kind, Prepared, Then};
-use crate::error::not_found;
+use crate::error::{not_found, refuse};
 use crate::session::first;
 use crate::{Answer, Caller, Error, WritePath};
 
@@ -29,6 +29,10 @@ impl WritePath {
     ) -> Result<Prepared, Error> {
         let granted = self.authorize(caller, class, ClpOperation::Delete).await?;
         let schema = self.existing_class(class)?;
+        if class == "_User" && !caller.master && caller.user_id() != Some(id) {
+            let message = format!("Insufficient auth to delete user {id}.");
+            return Err(refuse(ErrorCode::SESSION_MISSING, message));
+        }
         let has_trigger = self
             .code()
             .is_some_and(|code| code.triggers().has(TriggerKind::BeforeDelete, class));

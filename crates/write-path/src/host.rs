@@ -8,9 +8,13 @@ use serde_json::{Map, Value};
 use tidegate_cloud_code::{Cause, Host, ParseErrorJson, RestAnswer, RestCall};
 use tidegate_event::Source;
 use tidegate_event::report::chain;
-use tidegate_parse_protocol::{Credentials, Request, take_method_override};
+use tidegate_parse_protocol::{Credentials, ErrorCode, Request, take_method_override};
 
+use crate::error::refuse;
 use crate::{Caller, Error, Wait, WritePath};
+
+/// How many handlers may wait for one another, each in a call of the one before.
+const MAX_NESTING: u32 = 16;
 
 /// Weak, because the write path owns the code that calls it.
 struct Door(Weak<WritePath>);
@@ -22,6 +26,16 @@ impl WritePath {
     }
 
     async fn answer_call(&self, cause: Arc<Cause>, call: RestCall) -> Result<RestAnswer, Error> {
+        if cause.nesting >= MAX_NESTING {
+            let message = format!(
+                "{MAX_NESTING} handlers wait for one another: does a function call itself, or a beforeSave save its own class?"
+            );
+            return Err(refuse(ErrorCode::SCRIPT_FAILED, message));
+        }
+        let cause = Arc::new(Cause {
+            nesting: cause.nesting + 1,
+            ..Cause::clone(&cause)
+        });
         let mut body = call.body;
         let mut method = call.method;
         if let Value::Object(body) = &mut body {

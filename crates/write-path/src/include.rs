@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::Value;
 use tidegate_parse_protocol::present::Present;
 use tidegate_parse_protocol::{
-    Access, ClassLevelPermissions, ClassSchema, ClpOperation, Constraint, FieldType, Filter,
-    Object, Permission, Pointer, Query, ReadOptions,
+    Access, ClassSchema, ClpOperation, Constraint, FieldType, Filter, Object, Permission, Pointer,
+    Query, ReadOptions, clp,
 };
 use tidegate_storage::Secrets;
 
@@ -76,12 +76,11 @@ impl WritePath {
         let Some(schema) = self.storage.schema().class(class) else {
             return Ok(HashMap::new());
         };
-        let permissions = schema.class_level_permissions.as_ref();
-        let readable = permissions.is_none_or(|permissions| {
-            ClassLevelPermissions::allows(permissions, ClpOperation::Get, access)
-                == Permission::Allowed
-        });
-        if !readable {
+        let is_open = clp::check_class(ClpOperation::Get, class, access).is_ok()
+            && schema.allows(ClpOperation::Get, access) == Permission::Allowed
+            // A session is its holder's alone, and has a route of its own.
+            && (class != "_Session" || access.is_master());
+        if !is_open {
             return Ok(HashMap::new());
         }
         let ids = ids.into_iter().map(Value::from).collect();

@@ -48,6 +48,9 @@ impl WritePath {
             ClpOperation::Find
         };
         let granted = self.authorize(caller, class, operation).await?;
+        if query.count && !only_count {
+            self.authorize(caller, class, ClpOperation::Count).await?;
+        }
         if let Some(only) = granted.only {
             query.filter = query.filter.and(only);
         }

@@ -7,7 +7,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use tidegate_parse_protocol::present::Present;
 use tidegate_parse_protocol::{
-    Access, Changes, Constraint, ErrorCode, Filter, Object, Pointer, Query, date, name,
+    Access, Changes, ErrorCode, Filter, Object, Pointer, Query, date, name,
 };
 use tidegate_storage::{Action, Secrets, Write};
 
@@ -131,7 +131,7 @@ impl WritePath {
         ))
     }
 
-    /// Ends the sessions of a user, but for the one named.
+    /// Ends the sessions of a user, but for the one named. One that is gone already is as good as ended.
     pub(crate) async fn end_sessions(
         &self,
         user_id: &str,
@@ -140,14 +140,7 @@ impl WritePath {
         let Some(class) = self.storage.schema().class("_Session") else {
             return Ok(());
         };
-        let mut filter = Filter::equal("user", Pointer::new("_User", user_id).to_value());
-        if let Some(except) = except {
-            let constraint = Constraint::NotEqual(except.into());
-            filter = filter.and(Filter::Field {
-                path: vec!["objectId".into()],
-                constraint,
-            });
-        }
+        let filter = Filter::equal("user", Pointer::new("_User", user_id).to_value());
         let query = Query::filtered(filter);
         let sessions = self
             .storage
@@ -156,16 +149,15 @@ impl WritePath {
         let ids = sessions
             .iter()
             .filter_map(|session| session.get("objectId")?.as_str());
-        let delete = |id: &str| Write {
-            class: Arc::clone(&class),
-            object_id: id.to_owned(),
-            action: Action::Delete,
-            access: Access::Master,
-            message: None,
-        };
-        let writes: Vec<Write> = ids.map(delete).collect();
-        if !writes.is_empty() {
-            self.storage.commit(writes).await?;
+        for id in ids.filter(|id| Some(*id) != except) {
+            let delete = Write {
+                class: Arc::clone(&class),
+                object_id: id.to_owned(),
+                action: Action::Delete,
+                access: Access::Master,
+                message: None,
+            };
+            self.storage.commit(vec![delete]).await?;
         }
         Ok(())
     }

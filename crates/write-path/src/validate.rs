@@ -56,11 +56,9 @@ impl WritePath {
                 role_changes(save.id.is_none(), &changes)?;
                 Default::default()
             }
-            "_Session" if !granted.access.is_master() && save.id.is_none() => {
-                return Err(refuse(
-                    ErrorCode::OPERATION_FORBIDDEN,
-                    "sessions are made by logging in",
-                ));
+            "_Session" if !granted.access.is_master() => {
+                session_changes(is_create, &changes)?;
+                Default::default()
             }
             _ => Default::default(),
         };
@@ -124,6 +122,27 @@ fn new_fields(
             .into_result()?;
     }
     Ok(new)
+}
+
+/// A session says who its holder is: without the master key, only fields of the application's own may change.
+fn session_changes(is_create: bool, changes: &Changes) -> Result<(), Error> {
+    if is_create {
+        let message = "sessions are made by logging in";
+        return Err(refuse(ErrorCode::OPERATION_FORBIDDEN, message));
+    }
+    let system = ClassSchema::system_fields("_Session");
+    let root = |field: &str| field.split('.').next().unwrap_or(field).to_owned();
+    match changes
+        .iter()
+        .map(|(field, _)| root(field))
+        .find(|field| system.contains_key(field) || field == "ACL")
+    {
+        Some(field) => {
+            let message = format!("{field} of a session cannot be changed without the master key");
+            Err(refuse(ErrorCode::OPERATION_FORBIDDEN, message))
+        }
+        None => Ok(()),
+    }
 }
 
 fn role_changes(is_create: bool, changes: &Changes) -> Result<(), Error> {

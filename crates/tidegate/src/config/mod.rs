@@ -57,6 +57,7 @@ pub struct Config {
     pub trigger_attempts: u32,
     pub trigger_backoff: Duration,
     pub trigger_max_backoff: Duration,
+    pub ignore_unsupported_triggers: bool,
     pub slot: String,
     pub publication: String,
     pub slot_lag_budget_bytes: u64,
@@ -120,6 +121,7 @@ impl Config {
             trigger_attempts: layers.number("trigger_attempts")?,
             trigger_backoff: milliseconds("trigger_backoff_ms")?,
             trigger_max_backoff: milliseconds("trigger_max_backoff_ms")?,
+            ignore_unsupported_triggers: ignore_unsupported_triggers(layers)?,
             slot: layers.required("slot")?,
             publication: layers.required("publication")?,
             slot_lag_budget_bytes: layers.number::<u64>("slot_lag_budget_mb")? * 1024 * 1024,
@@ -146,6 +148,16 @@ fn mount(layers: &Layers) -> Result<String> {
         return Err(layers.refuse("mount", "a path such as /parse").into());
     }
     Ok(mount.to_owned())
+}
+
+fn ignore_unsupported_triggers(layers: &Layers) -> Result<bool> {
+    match layers.required("unsupported_triggers")?.as_str() {
+        "refuse" => Ok(false),
+        "ignore" => Ok(true),
+        _ => Err(layers
+            .refuse("unsupported_triggers", "refuse or ignore")
+            .into()),
+    }
 }
 
 fn log_format(layers: &Layers) -> Result<LogFormat> {

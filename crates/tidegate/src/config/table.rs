@@ -175,6 +175,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         Some("60000"),
         "longest wait between attempts",
     ),
+    setting(
+        "unsupported_triggers",
+        Some("refuse"),
+        "code that registers triggers which this version does not run: refuse to load it, or ignore them",
+    ),
     setting("slot", Some("tidegate"), "replication slot"),
     setting("publication", Some("tidegate"), "publication"),
     setting(
