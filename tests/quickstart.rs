@@ -99,7 +99,7 @@ fn what_is_missing_or_wrong_is_said_with_its_remedy() {
         command
             .arg("dev")
             .arg(project.path())
-            .args(["--listen", "127.0.0.1:0"]);
+            .env("TIDEGATE_LISTEN", "127.0.0.1:0");
         change(&mut command);
         let output = command.stdin(Stdio::null()).output().unwrap();
         (

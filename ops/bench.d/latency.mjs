@@ -4,7 +4,8 @@
 // are the machine's, read to microseconds. One isolate, so that one place has all times of the handlers. A handler may
 // begin before the client has read the acknowledgement: the time is then negative.
 //
-// In between the event is made durable in the log, which waits for the disk once: what one such wait takes is measured too.
+// In between the event is made durable in the log, which waits for the disk once: what one such wait takes is measured
+// too.
 
 import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
 

@@ -1,4 +1,4 @@
-// Runs the sections that its arguments name, and prints the table. ops/bench starts it, with Postgres and Redis running.
+// Runs the sections that its arguments name, and prints the table. ops/bench starts it, Postgres and Redis first.
 
 import { cpus } from 'node:os';
 
@@ -48,6 +48,7 @@ function print() {
     node: process.version,
     parseServer: withPeer ? peer('parse-server/package.json').version : null,
     quick,
+    settings: process.env.BENCH_SETTINGS.split(' ').filter(Boolean),
     cpusUsedByOthers: Math.max(0, (cpuOfOthers() - begun.cpuOfOthers) / elapsed),
   };
   if (process.env.BENCH_JSON === 'yes') {
@@ -55,7 +56,7 @@ function print() {
     return;
   }
   const versions = [
-    `Tidegate ${about.tidegate}`,
+    [`Tidegate ${about.tidegate}`, ...about.settings].join(' '),
     ...(withPeer ? [`Parse Server ${about.parseServer} on Node ${about.node}`] : []),
     `PostgreSQL ${about.postgres}`,
     `Redis ${about.redis}`,

@@ -1,6 +1,8 @@
 // What the helpers of ops/bench share: where things are, the keys of both servers, the packages that npm installed.
 
 import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 const env = process.env;
 
@@ -8,7 +10,7 @@ export const bench = {
   appId: 'bench',
   masterKey: 'bench-master-key',
   restKey: 'bench-rest-key',
-  folder: import.meta.dirname,
+  folder: dirname(fileURLToPath(import.meta.url)),
 };
 
 /** Requires a package installed in target/bench. */
@@ -27,7 +29,9 @@ export const say = (text) => process.stderr.write(`==> ${text}\n`);
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-export const median = (values) => values.toSorted((a, b) => a - b)[Math.floor((values.length - 1) / 2)];
+const ascending = (values) => [...values].sort((a, b) => a - b);
+
+export const median = (values) => ascending(values)[Math.floor((values.length - 1) / 2)];
 
 export const percentile = (values, share) =>
-  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.ceil(values.length * share) - 1)];
+  ascending(values)[Math.min(values.length - 1, Math.ceil(values.length * share) - 1)];

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Layout: [`follow`] is the path, on one screen; [`translate`] turns messages into events, without I/O;
+//! Layout: `follow` is the path, on one screen; `translate` turns messages into events, without I/O;
 //! `slot` opens or creates the slot; `publication` keeps the published tables in step with the triggers.
 
 mod error;

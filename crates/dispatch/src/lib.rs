@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Layout: [`lead`] is the path, on one screen; [`plan`] is pure: which deliveries a batch of events makes;
+//! Layout: `lead` is the path, on one screen; `plan` is pure: which deliveries a batch of events makes;
 //! `settle` follows what is finished; `maintain` keeps the log's partitions.
 
 mod error;

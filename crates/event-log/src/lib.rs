@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Layout, in the order of an event's life: [`append`] (capture), [`read`] and [`dispatch`] (dispatch),
-//! [`lane`] and [`outcome`] (worker), [`retention`] (maintenance). [`listen`] wakes a reader when there is more.
+//! Layout, in the order of an event's life: `append` (capture), `read` and `dispatch` (dispatch),
+//! `lane` and `outcome` (worker), `retention` (maintenance). `listen` wakes a reader when there is more.
 
 pub mod append;
 pub mod dispatch;

@@ -143,10 +143,11 @@ impl EventLog {
     /// How many deliveries stand in each unfinished state: (waiting for a retry, dead).
     pub async fn unfinished(&self) -> Result<(u64, u64), Error> {
         let client = self.client().await?;
+        // Two equalities, which the partial index serves; the planner takes `<> 'done'` for half of the table.
         let row = client
             .query_one(
-                "select count(*) filter (where status = 'retry'), count(*) filter (where status = 'dead')
-                   from tidegate.outcome where status <> 'done'",
+                "select (select count(*) from tidegate.outcome where status = 'retry'),
+                        (select count(*) from tidegate.outcome where status = 'dead')",
                 &[],
             )
             .await?;

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Layout: [`handle`] is one request from its head to its answer; `incoming` reads it, `keys` checks who may ask,
+//! Layout: `handle` is one request from its head to its answer; `incoming` reads it, `keys` checks who may ask,
 //! `respond` and `error` write the answer, `ops` answers operators, `server` keeps the connections.
 
 mod error;

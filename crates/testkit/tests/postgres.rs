@@ -18,7 +18,7 @@ async fn a_database_is_the_owners_and_ready_for_logical_replication() {
         )
         .await
         .unwrap();
-    assert_eq!(row.get::<_, String>(0), "tidegate");
+    assert_eq!(row.get::<_, String>(0), "owner");
     assert!(!row.get::<_, bool>(1));
     assert!(row.get::<_, bool>(2));
     assert_eq!(row.get::<_, String>(3), "logical");

@@ -56,6 +56,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Everything one process runs.
 pub struct Server {
+    /// As served: with the address that it listens on.
+    pub config: Config,
     roles: JoinSet<Result<()>>,
     releases: Arc<Releases>,
     shutdown: CancellationToken,
@@ -77,11 +79,16 @@ struct Parts {
 impl Server {
     /// Connects, loads the cloud code, and starts the roles.
     pub async fn start(
-        config: Config,
+        mut config: Config,
         roles: &[Role],
         shutdown: CancellationToken,
     ) -> Result<Server> {
         let listener = listen(&config, roles).await?;
+        if let Some(listener) = &listener {
+            // Port 0 is any free one: from here on, the one it came to be.
+            config.listen = listener.local_addr()?;
+        }
+        let served = config.clone();
         let metrics = telemetry::start_metrics()?;
         let process = process_name();
         let storage = connect_storage(&config).await?;
@@ -129,6 +136,7 @@ impl Server {
         }
         parts.spawn_roles(&mut running, roles);
         Ok(Server {
+            config: served,
             roles: running,
             releases,
             shutdown,

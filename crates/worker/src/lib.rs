@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Layout: [`deliver`] is the path, on one screen; `record` commits
+//! Layout: `deliver` is the path, on one screen; `record` commits
 //! outcomes in groups; `retry` is the policy, pure; `leases` lends the log's lane leases to the queue.
 
 mod deliver;

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Layout, in the order of a request: [`caller`] (who asks), [`execute`](WritePath::execute) (what they ask),
+//! Layout, in the order of a request: `caller` (who asks), `execute` (what they ask),
 //! `save` and `delete` (the path, each on one screen), `read`, `user`, `function`, `batch`; `after_trigger` is what
 //! a worker runs; `host` is cloud code's way in; `wait` holds requests that wait for their after-triggers.
 

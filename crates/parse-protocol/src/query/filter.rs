@@ -195,7 +195,7 @@ fn regex(argument: &Value, options: Option<&Value>) -> Result<Constraint, ParseE
     })
 }
 
-/// A field name, possibly internal (`_rperm`: see [`Filter::check_access`]), then keys inside it.
+/// A field name, possibly internal (`_rperm`: see `Query::check_access`), then keys inside it.
 fn path_of(key: &str) -> Result<Vec<String>, ParseError> {
     let path: Vec<String> = key.split('.').map(str::to_owned).collect();
     let is_name = |root: &str| {

@@ -1,3 +1,5 @@
+//! The translator: what SQL each query becomes.
+
 use serde_json::{Value, json};
 use tidegate_parse_protocol::{Field, Object};
 

@@ -142,7 +142,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting(
         "worker_concurrency",
-        Some("64"),
+        Some("256"),
         "after-triggers that run at once",
     ),
     setting(

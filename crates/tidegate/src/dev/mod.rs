@@ -69,12 +69,13 @@ async fn run(config: &Config, check: bool) -> Result<()> {
         config.project.join("cloud").display()
     ));
     let mut server = Server::start(config.clone(), &Role::ALL, shutdown.clone()).await?;
-    introduce(config);
+    let config = server.config.clone();
+    introduce(&config);
     if !check {
         server.watch_project();
         return server.run_until_shutdown().await;
     }
-    let checked = check::run(config).await;
+    let checked = check::run(&config).await;
     shutdown.cancel();
     server.run_until_shutdown().await?;
     checked
