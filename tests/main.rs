@@ -1,6 +1,6 @@
 //! System tests: the executable, driven as users drive it, on a real Postgres and a real Redis.
 //!
-//! `system` starts and ends servers; each other module is one thing that users rely on.
+//! `system` and `server` start and end what is under test; each other module is one thing that users rely on.
 
 // A test's helpers may panic as its body may.
 #![allow(clippy::unwrap_used)]
@@ -12,6 +12,7 @@ mod limits;
 mod quickstart;
 mod roles;
 mod sdk;
+mod server;
 mod sql;
 mod system;
 mod tidy;

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::system::{Server, System, repository, tidegate};
+use crate::server::{Server, tidegate};
+use crate::system::{System, repository};
 
 #[test]
 fn the_quickstart_checks_itself() {

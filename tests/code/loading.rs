@@ -7,7 +7,8 @@ use serde_json::json;
 use tidegate_testkit::TempDir;
 
 use super::listener::Listener;
-use crate::system::{APP_ID, Server, System, breathe, tidegate};
+use crate::server::{Server, tidegate};
+use crate::system::{APP_ID, System, breathe};
 
 /// The exit code of a server with this main.js, and what it said at its end.
 async fn refuses_to_start(main_js: &str) -> String {

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{HOSTILE, all_succeed, call};
 use crate::code::listener::Listener;
-use crate::system::{APP_ID, PATIENCE, Server, System, breathe};
+use crate::server::Server;
+use crate::system::{APP_ID, PATIENCE, System, breathe};
 
 /// A server with two isolates, one of them in an endless loop, and all its processes.
 async fn busy_server() -> (System, Server, Vec<i32>) {

@@ -1,3 +1,5 @@
+//! The statement of a write: what SQL each action and operation becomes.
+
 use serde_json::{Value, json};
 use tidegate_parse_protocol::{ErrorCode, Field, FieldType, Object};
 
