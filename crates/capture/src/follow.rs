@@ -28,7 +28,7 @@ pub(crate) async fn follow(
     let appender = log.appender(checkpoint).await?;
     let _active = Active::new();
     let wanted = triggers.borrow().clone();
-    publication::bring_in_step(config, &wanted).await;
+    publication::bring_in_step(config, &wanted, publication::Change::AddAndDrop).await;
     tracing::info!(slot = config.slot, from = %appender.checkpoint().end_lsn, "following the slot");
     tokio::select! {
         copied = copy(stream, translator, appender, shutdown) => copied,

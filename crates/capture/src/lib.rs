@@ -31,6 +31,18 @@ pub struct Config {
     pub standby_interval: Duration,
 }
 
+/// Makes sure that what is committed from now on will be captured: the publication has the tables that have
+/// after-triggers, and the slot exists. To be called before the process takes requests.
+///
+/// # Errors
+/// As [`run`]; and what time may mend.
+pub async fn prepare(config: &Config, log: &EventLog, triggers: &TriggerSet) -> Result<(), Error> {
+    let mut connection = slot::connect(config).await?;
+    slot::ensure(config, log, &mut connection).await?;
+    publication::bring_in_step(config, triggers, publication::Change::Add).await;
+    Ok(())
+}
+
 /// Follows the slot until `shutdown`, through every fault that time can mend.
 ///
 /// `triggers`: of the active release; the publication follows them.

@@ -30,15 +30,23 @@ pub(crate) async fn keep(config: &Config, triggers: &watch::Receiver<TriggerSet>
             Ok(Err(_)) => tokio::time::sleep(SYNC_INTERVAL).await,
         }
         let wanted = triggers.borrow_and_update().clone();
-        bring_in_step(config, &wanted).await;
+        bring_in_step(config, &wanted, Change::AddAndDrop).await;
     }
 }
 
+/// What a look at the publication may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Only by the capture that follows the slot: another may run on for a moment with other code.
+    AddAndDrop,
+    Add,
+}
+
 /// Brings the publication in step now. What fails is logged: it is tried again.
-pub(crate) async fn bring_in_step(config: &Config, triggers: &TriggerSet) {
+pub(crate) async fn bring_in_step(config: &Config, triggers: &TriggerSet, may: Change) {
     let synced = async {
         let client = slot::sql_client(config).await?;
-        sync(&client, &config.publication, triggers).await
+        sync(&client, &config.publication, triggers, may).await
     };
     if let Err(error) = synced.await {
         let error = chain(&error);
@@ -72,7 +80,12 @@ pub(crate) async fn create(client: &Client, publication: &str) -> Result<(), Err
 ///
 /// A published table has REPLICA IDENTITY FULL, so that `request.original` and a deleted row's
 /// values can be had; taking it out undoes that.
-async fn sync(client: &Client, publication: &str, triggers: &TriggerSet) -> Result<(), Error> {
+async fn sync(
+    client: &Client,
+    publication: &str,
+    triggers: &TriggerSet,
+    may: Change,
+) -> Result<(), Error> {
     create(client, publication).await?;
     let published = published(client, publication).await?;
     let mut wanted = BTreeSet::new();
@@ -85,6 +98,7 @@ async fn sync(client: &Client, publication: &str, triggers: &TriggerSet) -> Resu
     let dropped = published
         .difference(&wanted)
         .map(|table| ("drop", table, "default"));
+    let dropped = dropped.filter(|_| may == Change::AddAndDrop);
     for (verb, table, identity) in added.chain(dropped) {
         // One table that is locked, or belongs to somebody else, must not keep the others out.
         if let Err(error) = change(client, publication, verb, table, identity).await {

@@ -15,10 +15,7 @@ use crate::{Config, Error, publication};
 /// [`Error::OtherDatabase`]: slots are one to a server, and this one is somebody else's.
 pub(crate) async fn open(config: &Config, log: &EventLog) -> Result<(Stream, Checkpoint), Error> {
     let mut connection = connect(config).await?;
-    let checkpoint = match log.checkpoint(&config.slot).await? {
-        Some(checkpoint) => checkpoint,
-        None => create(config, log, &mut connection).await?,
-    };
+    let checkpoint = ensure(config, log, &mut connection).await?;
     let identity = connection.identify_system().await?;
     if identity.system_identifier != checkpoint.system_identifier {
         return Err(Error::OtherServer {
@@ -37,6 +34,18 @@ pub(crate) async fn open(config: &Config, log: &EventLog) -> Result<(Stream, Che
         other => other.into(),
     })?;
     Ok((stream, checkpoint))
+}
+
+/// The checkpoint of the slot, which is created if this log never followed it.
+pub(crate) async fn ensure(
+    config: &Config,
+    log: &EventLog,
+    connection: &mut Connection,
+) -> Result<Checkpoint, Error> {
+    match log.checkpoint(&config.slot).await? {
+        Some(checkpoint) => Ok(checkpoint),
+        None => create(config, log, connection).await,
+    }
 }
 
 async fn create(
@@ -80,7 +89,7 @@ async fn is_ours(sql: &tokio_postgres::Client, config: &Config) -> Result<bool, 
     Ok(sql.query_one(ours, &[&config.slot]).await?.get(0))
 }
 
-async fn connect(config: &Config) -> Result<Connection, Error> {
+pub(crate) async fn connect(config: &Config) -> Result<Connection, Error> {
     let parsed = postgres_replication::Config::from_url(&config.database_url)?;
     Ok(Connection::connect(&parsed).await?)
 }

@@ -112,6 +112,13 @@ impl Server {
             triggers,
             shutdown: shutdown.clone(),
         };
+        if roles.contains(&Role::Capture) {
+            let wanted = parts.triggers.borrow().clone();
+            let capture = capture_config(&parts.config);
+            tidegate_capture::prepare(&capture, &parts.log, &wanted)
+                .await
+                .context("cannot prepare to capture changes")?;
+        }
         let mut running = JoinSet::new();
         let readiness = health::watch(
             &parts.config,
@@ -198,12 +205,7 @@ impl Parts {
     fn spawn_roles(self, running: &mut JoinSet<Result<()>>, roles: &[Role]) {
         let config = &self.config;
         if roles.contains(&Role::Capture) {
-            let capture = tidegate_capture::Config {
-                database_url: config.database_url.expose().to_owned(),
-                slot: config.slot.clone(),
-                publication: config.publication.clone(),
-                standby_interval: Duration::from_secs(1),
-            };
+            let capture = capture_config(config);
             let role = tidegate_capture::run(
                 capture,
                 self.log.clone(),
@@ -248,6 +250,15 @@ impl Parts {
                 tidegate_worker::run(worker, self.log, self.queue, self.write_path, self.shutdown);
             running.spawn(async move { role.await.context("the worker stopped") });
         }
+    }
+}
+
+fn capture_config(config: &Config) -> tidegate_capture::Config {
+    tidegate_capture::Config {
+        database_url: config.database_url.expose().to_owned(),
+        slot: config.slot.clone(),
+        publication: config.publication.clone(),
+        standby_interval: Duration::from_secs(1),
     }
 }
 
