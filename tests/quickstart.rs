@@ -148,6 +148,51 @@ fn what_is_missing_or_wrong_is_said_with_its_remedy() {
     );
 }
 
+#[tokio::test]
+async fn a_missing_binary_and_a_postgres_without_logical_wal_are_named() {
+    let project = copy_of_quickstart();
+    let said = |database_url: &str| {
+        let output = tidegate()
+            .arg("dev")
+            .arg(project.path())
+            .args(["--listen", "127.0.0.1:0", "--database-url", database_url])
+            // Where there is no redis-server.
+            .env("PATH", "/nonexistent")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (code, text) = said("postgres://nobody@127.0.0.1:1/none");
+    assert!(
+        code == Some(6)
+            && text.contains("redis-server was not found")
+            && text.contains("REDIS_URL"),
+        "{code:?} {text}"
+    );
+
+    let postgres = tidegate_testkit::Postgres::start_with(&["wal_level=replica"]);
+    let database = postgres.create_database().await;
+    let redis = tidegate_testkit::Redis::start();
+    let output = tidegate()
+        .arg("dev")
+        .arg(project.path())
+        .args(["--listen", "127.0.0.1:0", "--database-url", database.url()])
+        .args(["--redis-url", redis.url()])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{text}");
+    assert!(
+        text.contains("alter system set wal_level = logical"),
+        "{text}"
+    );
+}
+
 fn copy_of_quickstart() -> tidegate_testkit::TempDir {
     let copy = tidegate_testkit::TempDir::new("quickstart");
     let source = repository().join("examples/quickstart");

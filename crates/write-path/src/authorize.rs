@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use tidegate_parse_protocol::{Access, ClassSchema, ClpOperation, ErrorCode, Filter, Pointer, clp};
+use tidegate_parse_protocol::present::Present;
+use tidegate_parse_protocol::{
+    Access, ClassSchema, ClpOperation, ErrorCode, Filter, Object, Pointer, clp, present,
+};
+use tidegate_storage::Secrets;
 
 use crate::error::{not_found, refuse};
+use crate::session::first;
 use crate::{Caller, Error, WritePath};
 
 /// What a caller may do: their rights, and a condition that objects must meet besides their ACL.
@@ -46,6 +51,30 @@ impl WritePath {
             None => only,
         };
         Ok(Granted { access, only })
+    }
+
+    /// An object that the caller may write, as the master key sees it.
+    ///
+    /// # Errors
+    /// 101 when there is none, and when the caller may not write it: they learn no more.
+    pub(crate) async fn writable_object(
+        &self,
+        class: &ClassSchema,
+        id: &str,
+        granted: &Granted,
+    ) -> Result<Object, Error> {
+        let only = granted.only.clone().unwrap_or_else(Filter::all);
+        let query = first(Filter::equal("objectId", id).and(only));
+        let found = self
+            .storage
+            .find(class, &query, &Access::Master, Secrets::Hidden)
+            .await?;
+        let object = found.into_iter().next().ok_or_else(not_found)?;
+        let acl = present::acl_of(&object);
+        match acl.is_none_or(|acl| acl.allows_write(&granted.access)) {
+            true => Ok(Present::new(class, &Access::Master).show(object)),
+            false => Err(not_found()),
+        }
     }
 
     /// The class, or 101: reading from a class that does not exist finds nothing.

@@ -1,13 +1,11 @@
 //! The path of a delete: authorize → before-trigger → commit → answer.
 
 use tidegate_event::TriggerKind;
-use tidegate_parse_protocol::present::Present;
-use tidegate_parse_protocol::{Access, Acl, Changes, ClpOperation, ErrorCode, Filter, present};
-use tidegate_storage::{Action, Secrets, Write};
+use tidegate_parse_protocol::{Changes, ClpOperation, ErrorCode};
+use tidegate_storage::{Action, Write};
 
 use crate::commit::{Kind, Prepared, Then};
-use crate::error::{not_found, refuse};
-use crate::session::first;
+use crate::error::refuse;
 use crate::{Answer, Caller, Error, WritePath};
 
 impl WritePath {
@@ -38,22 +36,8 @@ impl WritePath {
             .is_some_and(|code| code.triggers().has(TriggerKind::BeforeDelete, class));
         let mut context = caller.context.clone();
         if has_trigger || granted.only.is_some() {
-            let only = granted.only.clone().unwrap_or_else(Filter::all);
-            let query = first(Filter::equal("objectId", id).and(only));
-            let found = self
-                .storage
-                .find(&schema, &query, &Access::Master, Secrets::Hidden)
-                .await?;
-            let object = found.into_iter().next().ok_or_else(not_found)?;
-            let acl = present::acl_of(&object);
-            if !acl
-                .as_ref()
-                .is_none_or(|acl| Acl::allows_write(acl, &granted.access))
-            {
-                return Err(not_found());
-            }
+            let object = self.writable_object(&schema, id, &granted).await?;
             if has_trigger {
-                let object = Present::new(&schema, &Access::Master).show(object);
                 context = self.before_delete(caller, class, &object).await?;
             }
         }

@@ -1,16 +1,12 @@
 //! The path of a save: authorize → before-trigger → validate → commit → answer.
 
 use serde_json::{Value, json};
-use tidegate_parse_protocol::present::Present;
-use tidegate_parse_protocol::{
-    Access, Acl, Changes, ClpOperation, FieldOp, Filter, Object, name, present,
-};
-use tidegate_storage::{Action, Secrets, Write};
+use tidegate_parse_protocol::{Changes, ClpOperation, FieldOp, Object, name};
+use tidegate_storage::{Action, Write};
 
 use crate::authorize::Granted;
 use crate::commit::{Kind, Prepared};
-use crate::error::not_found;
-use crate::session::{first, now_ms};
+use crate::session::now_ms;
 use crate::{Answer, Caller, Error, WritePath};
 
 /// A create (`id` is None) or an update.
@@ -90,21 +86,7 @@ impl WritePath {
             return Ok(None);
         }
         let class = self.existing_class(&save.class)?;
-        let only = granted.only.clone().unwrap_or_else(Filter::all);
-        let query = first(Filter::equal("objectId", id.as_str()).and(only));
-        let found = self
-            .storage
-            .find(&class, &query, &Access::Master, Secrets::Hidden)
-            .await?;
-        let object = found.into_iter().next().ok_or_else(not_found)?;
-        let acl = present::acl_of(&object);
-        if !acl
-            .as_ref()
-            .is_none_or(|acl| Acl::allows_write(acl, &granted.access))
-        {
-            return Err(not_found());
-        }
-        Ok(Some(Present::new(&class, &Access::Master).show(object)))
+        Ok(Some(self.writable_object(&class, id, granted).await?))
     }
 }
 
