@@ -89,7 +89,7 @@ async fn sync(
     create(client, publication).await?;
     let published = published(client, publication).await?;
     let mut wanted = BTreeSet::new();
-    for class in triggers.captured_classes() {
+    for class in triggers.captured_classes().into_keys() {
         wanted.extend(table_of(client, class).await?);
     }
     let added = wanted

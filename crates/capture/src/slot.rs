@@ -76,7 +76,6 @@ async fn create(
         commit_lsn: start,
         ordinal: 0,
         end_lsn: start,
-        log_offset: log.last_offset().await?,
     };
     let checkpoint = log.create_checkpoint(&checkpoint).await?;
     tracing::info!(slot = config.slot, at = %start, "created the replication slot");

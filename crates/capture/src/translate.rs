@@ -237,6 +237,7 @@ impl Translator {
             new: None,
             changed: Vec::new(),
             unchanged_toast: Vec::new(),
+            truncated: Default::default(),
             context: transaction.context.clone(),
         })
     }

@@ -33,6 +33,8 @@ pub struct Cause {
     pub parent: Option<EventId>,
     /// 0 for a request from outside, one more with each trigger in between.
     pub depth: u32,
+    /// The triggers in between, the first first (see [`tidegate_event::RequestContext::chain`]).
+    pub chain: Vec<String>,
     /// How many runs wait for this one: a function that calls a function, a before-trigger that saves.
     pub nesting: u32,
     pub context: Map<String, Value>,

@@ -1,13 +1,12 @@
 //! One run of one handler: what is asked, and what came of it.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_event::{Trigger, TriggerSet};
+use tidegate_event::{Policy, Trigger, TriggerSet};
 
 use crate::Cause;
 
@@ -82,8 +81,6 @@ pub enum Outcome {
 pub struct Manifest {
     pub functions: Vec<String>,
     pub triggers: TriggerSet,
-    /// After-triggers registered with `{ order: 'none' }`.
-    pub unordered: BTreeSet<Trigger>,
     pub jobs: Vec<String>,
     /// What the author should know: handlers defined twice, options that have no effect here.
     pub warnings: Vec<String>,
@@ -109,14 +106,11 @@ impl Manifest {
                 manifest.warnings.push(warning);
                 continue;
             };
-            let trigger = Trigger {
-                kind,
-                class: listed.class,
+            let policy = Policy {
+                unordered: listed.order.as_deref() == Some("none"),
+                ..Policy::default()
             };
-            if listed.order.as_deref() == Some("none") {
-                manifest.unordered.insert(trigger.clone());
-            }
-            triggers.push(trigger);
+            triggers.push((Trigger::code(kind, listed.class), policy));
         }
         manifest.triggers = triggers.into_iter().collect();
         Ok(manifest)
@@ -183,15 +177,14 @@ mod tests {
         let json = r#"{"functions":["hello"],"jobs":[],"extra":1,"triggers":[
             {"kind":"afterSave","class":"Order","order":"none"},{"kind":"beforeConnect","class":"@Connect"}]}"#;
         let manifest = Manifest::from_json(json).unwrap();
-        let order = Trigger {
-            kind: TriggerKind::AfterSave,
-            class: "Order".into(),
-        };
+        let order = Trigger::code(TriggerKind::AfterSave, "Order");
         assert!(
             manifest.has(&Handler::Function("hello".into()))
                 && !manifest.has(&Handler::Job("hello".into()))
         );
-        assert!(manifest.unordered.contains(&order) && manifest.has(&Handler::Trigger(order)));
+        assert!(
+            manifest.triggers.policy(&order).unordered && manifest.has(&Handler::Trigger(order))
+        );
         assert_eq!(
             manifest.warnings,
             ["beforeConnect on @Connect is registered but not supported yet"]
@@ -201,10 +194,7 @@ mod tests {
 
     #[test]
     fn a_handler_is_named_in_json_for_the_runtime_and_in_words_for_people() {
-        let trigger = Trigger {
-            kind: TriggerKind::BeforeSave,
-            class: "Order".into(),
-        };
+        let trigger = Trigger::code(TriggerKind::BeforeSave, "Order");
         let handler = Handler::Trigger(trigger);
         let json = serde_json::to_string(&handler).unwrap();
         assert_eq!(json, r#"{"trigger":{"kind":"beforeSave","class":"Order"}}"#);

@@ -57,10 +57,7 @@ fn after_save() -> Run {
         "name": "a name of ordinary length", "price": 12.5, "tags": ["a", "b"], "owner": {"__type": "Pointer", "className": "_User", "objectId": "klmnopqrst"}});
     let request = json!({"triggerName": "afterSave", "className": "Order", "object": object, "original": null, "ops": {"price": 12.5},
         "user": null, "master": false, "headers": {}, "ip": "127.0.0.1", "context": {}, "requestId": "r", "source": "api", "eventId": "1-0.0-0", "attempt": 1});
-    let trigger = Trigger {
-        kind: TriggerKind::AfterSave,
-        class: "Order".into(),
-    };
+    let trigger = Trigger::code(TriggerKind::AfterSave, "Order");
     Run {
         handler: Handler::Trigger(trigger),
         ..function("", request)
@@ -174,10 +171,7 @@ async fn measure_parse() {
     measure_all("Parse", &code).await;
     let mut before = after_save();
     before.request["triggerName"] = json!("beforeSave");
-    before.handler = Handler::Trigger(Trigger {
-        kind: TriggerKind::BeforeSave,
-        class: "Order".into(),
-    });
+    before.handler = Handler::Trigger(Trigger::code(TriggerKind::BeforeSave, "Order"));
     measure(
         "Parse before-trigger with get and set",
         &code,

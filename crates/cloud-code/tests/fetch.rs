@@ -306,10 +306,7 @@ async fn an_after_triggers_requests_carry_the_same_key_on_each_attempt() {
         parent: Some(parent),
         ..Cause::default()
     });
-    let trigger = Trigger {
-        kind: TriggerKind::AfterSave,
-        class: "Order".into(),
-    };
+    let trigger = Trigger::code(TriggerKind::AfterSave, "Order");
     for headers in [json!([]), json!([]), json!([["Idempotency-Key", "own"]])] {
         let run = Run {
             handler: Handler::Trigger(trigger.clone()),

@@ -44,10 +44,7 @@ fn params(name: &str, params: Value) -> Run {
 
 fn trigger(kind: TriggerKind, request: Value) -> Run {
     Run {
-        handler: Handler::Trigger(Trigger {
-            kind,
-            class: "Order".into(),
-        }),
+        handler: Handler::Trigger(Trigger::code(kind, "Order")),
         ..function("", request)
     }
 }

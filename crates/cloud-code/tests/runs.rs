@@ -252,10 +252,7 @@ async fn what_a_handler_did_not_await_is_still_done() {
     let expected = Outcome::Returned(json!("done"));
     assert_eq!(call(&code, "f", Value::Null).await, expected);
     host.arrived(1).await;
-    let trigger = Trigger {
-        kind: TriggerKind::AfterSave,
-        class: "Order".into(),
-    };
+    let trigger = Trigger::code(TriggerKind::AfterSave, "Order");
     for handler in [Handler::Trigger(trigger), Handler::Job("j".into())] {
         let run = tokio::spawn({
             let code = code.clone();

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use tidegate_event::{Delivery, TriggerSet};
+use tidegate_event::{Delivery, Trigger, TriggerSet};
 use tidegate_event_log::LogEntry;
 
 /// A batch's deliveries for the queue, and how many each event still owes.
@@ -20,32 +20,41 @@ pub(crate) fn plan(
     settled: &HashSet<(u64, String)>,
 ) -> Plan {
     let mut plan = Plan::default();
-    for LogEntry { log_offset, event } in entries {
-        let fired = triggers.matching(&event);
-        if fired.is_empty() {
-            continue;
+    for LogEntry {
+        log_offset,
+        event,
+        redelivery,
+    } in entries
+    {
+        let mut fired = triggers.matching(&event);
+        if let Some(redelivery) = &redelivery {
+            fired.retain(|(trigger, _)| redelivery.triggers.contains(&trigger.to_string()));
         }
+        let Some((first, _)) = fired.first() else {
+            continue;
+        };
         plan.owed.push((log_offset, fired.len() as u32));
         let order_key = event.order_key();
         // A table without a primary key has no objects to keep in order.
-        let unordered = event.key.is_empty();
+        let keyless = event.key.is_empty();
         let mut delivery = Delivery {
             log_offset,
-            trigger: fired[0].clone(),
+            trigger: Trigger::clone(first),
             event,
+            redelivery,
         };
-        for (position, trigger) in (0u16..).zip(fired) {
+        for (position, (trigger, policy)) in (0u16..).zip(fired) {
             if settled.contains(&(log_offset, trigger.to_string())) {
                 continue;
             }
-            delivery.trigger = trigger;
+            delivery.trigger = trigger.clone();
             let payload =
                 serde_json::to_vec(&delivery).expect("a delivery is maps with string keys");
             plan.deliveries.push(tidegate_queue::Delivery {
                 log_offset,
                 position,
                 order_key: order_key.clone(),
-                unordered,
+                unordered: keyless || policy.unordered,
                 payload: payload.into(),
             });
         }

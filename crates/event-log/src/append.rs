@@ -22,11 +22,9 @@ pub struct Checkpoint {
     pub ordinal: u32,
     /// End of the last transaction that is wholly in the log: what may be confirmed to Postgres.
     pub end_lsn: Lsn,
-    /// The last offset handed out.
-    pub log_offset: u64,
 }
 
-/// The one writer of the log; holds a connection of its own.
+/// Capture's way into the log; holds a connection of its own. One at a time can move a slot's checkpoint.
 pub struct Appender {
     client: Client,
     append: Statement,
@@ -36,19 +34,21 @@ pub struct Appender {
 const APPEND: &str = "
 with moved as (
     update tidegate.capture
-       set commit_lsn = $3, ordinal = $4, end_lsn = $5, log_offset = log_offset + $6,
-           updated_at = clock_timestamp()
-     where slot_name = $1 and log_offset = $2 and epoch = $7
-    returning log_offset
+       set commit_lsn = $5, ordinal = $6, end_lsn = $7, updated_at = clock_timestamp()
+     where slot_name = $1 and epoch = $2 and commit_lsn = $3 and ordinal = $4
+    returning slot_name
+), log as (
+    update tidegate.log set last_offset = last_offset + $8 from moved returning last_offset
 ), added as (
-    insert into tidegate.event (log_offset, commit_time, epoch, commit_lsn, ordinal, body)
-    select $2 + e.n, 'epoch'::timestamptz + e.commit_time_us * interval '1 microsecond', $7,
-           e.commit_lsn, e.ordinal, e.body
-      from moved,
-           unnest($8::bigint[], $9::pg_lsn[], $10::integer[], $11::text[])
-               with ordinality as e (commit_time_us, commit_lsn, ordinal, body, n)
+    insert into tidegate.event
+           (log_offset, commit_time, epoch, commit_lsn, ordinal, xid, parent, body)
+    select log.last_offset - $8 + e.n, 'epoch'::timestamptz + e.commit_time_us * interval '1 microsecond',
+           $2, e.commit_lsn, e.ordinal, e.xid, e.parent, e.body
+      from log,
+           unnest($9::bigint[], $10::pg_lsn[], $11::integer[], $12::bigint[], $13::text[], $14::text[])
+               with ordinality as e (commit_time_us, commit_lsn, ordinal, xid, parent, body, n)
 )
-select log_offset, pg_notify('tidegate_event', log_offset::text) from moved";
+select last_offset, pg_notify('tidegate_event', last_offset::text) from log";
 
 impl EventLog {
     /// The checkpoint of `slot`, or None when this log never followed it.
@@ -56,8 +56,7 @@ impl EventLog {
         let client = self.client().await?;
         let row = client
             .query_opt(
-                "select slot_name, epoch, system_identifier, timeline, commit_lsn, ordinal, end_lsn,
-                        log_offset
+                "select slot_name, epoch, system_identifier, timeline, commit_lsn, ordinal, end_lsn
                    from tidegate.capture where slot_name = $1",
                 &[&slot],
             )
@@ -70,7 +69,6 @@ impl EventLog {
             commit_lsn: lsn(row.get(4)),
             ordinal: row.get::<_, i32>(5) as u32,
             end_lsn: lsn(row.get(6)),
-            log_offset: row.get::<_, i64>(7) as u64,
         }))
     }
 
@@ -80,9 +78,8 @@ impl EventLog {
         client
             .execute(
                 "insert into tidegate.capture
-                     (slot_name, epoch, system_identifier, timeline, commit_lsn, ordinal, end_lsn,
-                      log_offset)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing",
+                     (slot_name, epoch, system_identifier, timeline, commit_lsn, ordinal, end_lsn)
+                 values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing",
                 &[
                     &checkpoint.slot_name,
                     &(checkpoint.epoch as i32),
@@ -91,7 +88,6 @@ impl EventLog {
                     &pg_lsn(checkpoint.commit_lsn),
                     &(checkpoint.ordinal as i32),
                     &pg_lsn(checkpoint.end_lsn),
-                    &(checkpoint.log_offset as i64),
                 ],
             )
             .await?;
@@ -139,29 +135,26 @@ impl Appender {
             .last()
             .expect("the caller appends at least one event");
         let at = &self.checkpoint;
-        let times: Vec<i64> = events.iter().map(|event| event.commit_time_us).collect();
-        let lsns: Vec<PgLsn> = events
-            .iter()
-            .map(|event| pg_lsn(event.id.commit_lsn))
-            .collect();
-        let ordinals: Vec<i32> = events.iter().map(|event| event.id.ordinal as i32).collect();
-        let bodies: Vec<String> = events.iter().map(encode).collect();
+        let columns = Columns::of(events);
         let row = self
             .client
             .query_opt(
                 &self.append,
                 &[
                     &at.slot_name,
-                    &(at.log_offset as i64),
+                    &(at.epoch as i32),
+                    &pg_lsn(at.commit_lsn),
+                    &(at.ordinal as i32),
                     &pg_lsn(last.id.commit_lsn),
                     &(last.id.ordinal as i32 + 1),
                     &pg_lsn(end_lsn),
                     &(events.len() as i64),
-                    &(at.epoch as i32),
-                    &times,
-                    &lsns,
-                    &ordinals,
-                    &bodies,
+                    &columns.times,
+                    &columns.lsns,
+                    &columns.ordinals,
+                    &columns.xids,
+                    &columns.parents,
+                    &columns.bodies,
                 ],
             )
             .await?;
@@ -171,8 +164,34 @@ impl Appender {
         self.checkpoint.commit_lsn = last.id.commit_lsn;
         self.checkpoint.ordinal = last.id.ordinal + 1;
         self.checkpoint.end_lsn = end_lsn;
-        self.checkpoint.log_offset = row.get::<_, i64>(0) as u64;
-        Ok(self.checkpoint.log_offset)
+        Ok(row.get::<_, i64>(0) as u64)
+    }
+}
+
+/// Events as the columns of one insert.
+pub(crate) struct Columns {
+    pub times: Vec<i64>,
+    pub lsns: Vec<PgLsn>,
+    pub ordinals: Vec<i32>,
+    pub xids: Vec<i64>,
+    pub parents: Vec<Option<String>>,
+    pub bodies: Vec<String>,
+}
+
+impl Columns {
+    pub fn of(events: &[ChangeEvent]) -> Columns {
+        let parent = |event: &ChangeEvent| event.context.parent.map(|id| id.to_string());
+        Columns {
+            times: events.iter().map(|event| event.commit_time_us).collect(),
+            lsns: events
+                .iter()
+                .map(|event| pg_lsn(event.id.commit_lsn))
+                .collect(),
+            ordinals: events.iter().map(|event| event.id.ordinal as i32).collect(),
+            xids: events.iter().map(|event| i64::from(event.xid)).collect(),
+            parents: events.iter().map(parent).collect(),
+            bodies: events.iter().map(encode).collect(),
+        }
     }
 }
 
@@ -180,10 +199,10 @@ fn encode(event: &ChangeEvent) -> String {
     serde_json::to_string(event).expect("an event is maps with string keys")
 }
 
-fn pg_lsn(lsn: Lsn) -> PgLsn {
+pub(crate) fn pg_lsn(lsn: Lsn) -> PgLsn {
     PgLsn::from(lsn.0)
 }
 
-fn lsn(lsn: PgLsn) -> Lsn {
+pub(crate) fn lsn(lsn: PgLsn) -> Lsn {
     Lsn(lsn.into())
 }

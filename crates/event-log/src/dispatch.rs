@@ -12,7 +12,7 @@ const DISPATCH_LOCK: i64 = 7_433_042_852;
 pub struct DispatchState {
     /// Every delivery of events up to here has been queued.
     pub log_offset: u64,
-    /// Every delivery of events up to here has its final outcome.
+    /// Every delivery of events up to here has its final outcome, or is held.
     pub settled_offset: u64,
     /// Of the queue; a new one starts whenever Redis lost, or may have lost, something.
     pub generation: u64,
@@ -48,7 +48,7 @@ impl EventLog {
         let statement = client
             .prepare_cached(
                 "select log_offset, count(*)::integer from tidegate.outcome
-                  where log_offset > $1 and log_offset <= $2 and status in ('done', 'dead')
+                  where log_offset > $1 and log_offset <= $2 and status <> 'retry'
                     and trigger = any($3)
                   group by log_offset order by log_offset",
             )
@@ -71,7 +71,7 @@ impl EventLog {
         let rows = client
             .query(
                 "select log_offset, trigger from tidegate.outcome
-                  where log_offset > $1 and log_offset <= $2 and status in ('done', 'dead')",
+                  where log_offset > $1 and log_offset <= $2 and status <> 'retry'",
                 &[&(after as i64), &(up_to as i64)],
             )
             .await?;

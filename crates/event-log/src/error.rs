@@ -16,6 +16,13 @@ pub enum Error {
     /// The statement is wrong for this server, or a privilege is missing; call a human.
     #[error("the event log refused a statement")]
     Refused { source: tokio_postgres::Error },
+    /// Another program, or a version before the first release, made the schema; call a human.
+    #[error(
+        "migration {version} ({name}) of schema tidegate in this database is not the one of this program: if nothing \
+         in it is worth keeping, end all Tidegate processes, `drop schema tidegate cascade`, drop the replication \
+         slot, and start again"
+    )]
+    SchemaDiffers { version: i32, name: &'static str },
     /// A stored event cannot be read; call a human.
     #[error("the event at offset {log_offset} cannot be decoded")]
     Decode {

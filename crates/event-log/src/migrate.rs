@@ -18,9 +18,11 @@ pub(crate) async fn run(log: &EventLog) -> Result<(), Error> {
         "create schema if not exists tidegate;
          create table if not exists tidegate.migration (
              version integer primary key, name text not null,
-             applied_at timestamptz not null default clock_timestamp())",
+             applied_at timestamptz not null default clock_timestamp());
+         alter table tidegate.migration add column if not exists checksum bigint",
     )
     .await?;
+    check_applied(&tx).await?;
     let row = tx
         .query_one(
             "select coalesce(max(version), 0) from tidegate.migration",
@@ -34,12 +36,40 @@ pub(crate) async fn run(log: &EventLog) -> Result<(), Error> {
     {
         tx.batch_execute(sql).await?;
         tx.execute(
-            "insert into tidegate.migration (version, name) values ($1, $2)",
-            &[&version, name],
+            "insert into tidegate.migration (version, name, checksum) values ($1, $2, $3)",
+            &[&version, name, &checksum(sql)],
         )
         .await?;
         tracing::info!(version, name, "migrated schema tidegate");
     }
     tx.commit().await?;
     Ok(())
+}
+
+/// Refuses a schema that other migrations made than those of this program.
+async fn check_applied(tx: &tokio_postgres::Transaction<'_>) -> Result<(), Error> {
+    let applied = tx
+        .query(
+            "select version, checksum from tidegate.migration order by version",
+            &[],
+        )
+        .await?;
+    for row in applied {
+        let (version, found): (i32, Option<i64>) = (row.get(0), row.get(1));
+        let Some((name, sql)) = MIGRATIONS.get(version as usize - 1) else {
+            // A later release has been here, and may run beside this one during a rolling upgrade.
+            tracing::warn!(version, "schema tidegate is newer than this program");
+            continue;
+        };
+        if found != Some(checksum(sql)) {
+            return Err(Error::SchemaDiffers { version, name });
+        }
+    }
+    Ok(())
+}
+
+/// FNV-1a: tells two texts apart, and is the same for ever.
+fn checksum(text: &str) -> i64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, step) as i64
 }

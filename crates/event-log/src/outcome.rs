@@ -15,6 +15,10 @@ pub enum Status {
     Retry,
     /// Final: it failed for the last time and waits for a human.
     Dead,
+    /// It waits in the log, not in the queue: its trigger is paused, or has too many waiting.
+    Held,
+    /// It goes on under a later offset: as a held delivery that was resumed, or a dead one that was replayed.
+    Moved,
 }
 
 /// One attempt's result.
@@ -27,6 +31,8 @@ pub struct Outcome {
     pub attempts: u32,
     /// Why it failed; the handler's message, never a row's values.
     pub error: Option<String>,
+    /// What it wrote to the console, when it failed.
+    pub logs: Option<String>,
     pub duration_us: u64,
     /// The claim under which it ran; an outdated one is refused.
     pub lane: LaneLease,
@@ -45,6 +51,8 @@ impl Status {
             Status::Done => "done",
             Status::Retry => "retry",
             Status::Dead => "dead",
+            Status::Held => "held",
+            Status::Moved => "moved",
         }
     }
 
@@ -56,6 +64,8 @@ impl Status {
         match text {
             "done" => Status::Done,
             "dead" => Status::Dead,
+            "held" => Status::Held,
+            "moved" => Status::Moved,
             _ => Status::Retry,
         }
     }
@@ -66,16 +76,16 @@ const RECORD: &str = "
 with valid as (
     select o.*
       from unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::bigint[],
-                  $7::integer[], $8::bigint[])
-               as o (log_offset, trigger, status, attempts, error, duration_us, lane, fence)
+                  $7::integer[], $8::bigint[], $9::text[])
+               as o (log_offset, trigger, status, attempts, error, duration_us, lane, fence, logs)
       join tidegate.lane on lane.lane = o.lane and lane.fence = o.fence
 ), recorded as (
     insert into tidegate.outcome as existing
-           (log_offset, trigger, status, attempts, error, duration_us)
-    select log_offset, trigger, status, attempts, error, duration_us from valid
+           (log_offset, trigger, status, attempts, error, logs, duration_us)
+    select log_offset, trigger, status, attempts, error, logs, duration_us from valid
     on conflict (log_offset, trigger) do update
        set status = excluded.status, attempts = excluded.attempts, error = excluded.error,
-           duration_us = excluded.duration_us, finished_at = excluded.finished_at
+           logs = excluded.logs, duration_us = excluded.duration_us, finished_at = excluded.finished_at
      where existing.status = 'retry'
 )
 select log_offset, trigger from valid";
@@ -102,13 +112,18 @@ impl EventLog {
             .iter()
             .map(|o| o.error.as_deref().map(storable))
             .collect();
+        let logs: Vec<Option<String>> = outcomes
+            .iter()
+            .map(|o| o.logs.as_deref().map(storable))
+            .collect();
         let client = self.client().await?;
         let statement = client.prepare_cached(RECORD).await?;
         let rows = client
             .query(
                 &statement,
                 &[
-                    &offsets, &triggers, &statuses, &attempts, &errors, &durations, &lanes, &fences,
+                    &offsets, &triggers, &statuses, &attempts, &errors, &durations, &lanes,
+                    &fences, &logs,
                 ],
             )
             .await?;

@@ -1,6 +1,6 @@
 //! Reading the log from an offset.
 
-use tidegate_event::ChangeEvent;
+use tidegate_event::{ChangeEvent, Redelivery};
 
 use crate::{Error, EventLog};
 
@@ -13,6 +13,8 @@ pub struct LogEntry {
     /// Position in the log, dense, from 1; not an LSN.
     pub log_offset: u64,
     pub event: ChangeEvent,
+    /// Why the event stands here, when that is not because it was committed just before.
+    pub redelivery: Option<Redelivery>,
 }
 
 impl EventLog {
@@ -21,8 +23,8 @@ impl EventLog {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(
-                "select log_offset, body
-                   from (select log_offset, body,
+                "select log_offset, body, redelivery
+                   from (select log_offset, body, redelivery,
                                 sum(octet_length(body)) over (order by log_offset) - octet_length(body)
                                     as bytes_before
                            from tidegate.event
@@ -36,26 +38,14 @@ impl EventLog {
                 &[&(after as i64), &(limit as i64), &MAX_READ_BYTES],
             )
             .await?;
-        rows.iter()
-            .map(|row| {
-                let log_offset = row.get::<_, i64>(0) as u64;
-                let event = serde_json::from_str(row.get(1))
-                    .map_err(|source| Error::Decode { log_offset, source })?;
-                Ok(LogEntry { log_offset, event })
-            })
-            .collect()
+        rows.iter().map(entry).collect()
     }
 
-    /// The last offset ever handed out; 0 when there was none. Also knows those whose checkpoint or partition is gone.
+    /// The last offset ever handed out; 0 when there was none.
     pub async fn last_offset(&self) -> Result<u64, Error> {
         let client = self.client().await?;
         let row = client
-            .query_one(
-                "select greatest((select max(log_offset) from tidegate.capture),
-                                 (select max(log_offset) from tidegate.event),
-                                 (select log_offset from tidegate.dispatch), 0)",
-                &[],
-            )
+            .query_one("select last_offset from tidegate.log", &[])
             .await?;
         Ok(row.get::<_, i64>(0) as u64)
     }
@@ -72,4 +62,19 @@ impl EventLog {
             .await?;
         Ok(row.get::<_, i32>(0) as u32)
     }
+}
+
+/// A row of `log_offset, body, redelivery`.
+pub(crate) fn entry(row: &tokio_postgres::Row) -> Result<LogEntry, Error> {
+    let log_offset = row.get::<_, i64>(0) as u64;
+    let decode = |source| Error::Decode { log_offset, source };
+    let redelivery: Option<&str> = row.get(2);
+    Ok(LogEntry {
+        log_offset,
+        event: serde_json::from_str(row.get(1)).map_err(decode)?,
+        redelivery: redelivery
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(decode)?,
+    })
 }

@@ -32,7 +32,6 @@ pub fn checkpoint() -> Checkpoint {
         commit_lsn: Lsn(0),
         ordinal: 0,
         end_lsn: Lsn(0),
-        log_offset: 0,
     }
 }
 
@@ -61,13 +60,11 @@ pub fn event(lsn: u64, ordinal: u32) -> ChangeEvent {
         ])),
         changed: Vec::new(),
         unchanged_toast: Vec::new(),
+        truncated: Default::default(),
         context: RequestContext::direct_sql(),
     }
 }
 
 pub fn trigger() -> Trigger {
-    Trigger {
-        kind: TriggerKind::AfterSave,
-        class: "Item".into(),
-    }
+    Trigger::code(TriggerKind::AfterSave, "Item")
 }

@@ -14,6 +14,7 @@ fn outcome(log_offset: u64, status: Status, attempts: u32, lane: LaneLease) -> O
         status,
         attempts,
         error,
+        logs: None,
         duration_us: 5,
         lane,
     }

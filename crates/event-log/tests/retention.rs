@@ -70,6 +70,7 @@ async fn a_partition_goes_only_when_everything_in_it_is_done() {
         status,
         attempts: 1,
         error: None,
+        logs: None,
         duration_us: 1,
         lane,
     };

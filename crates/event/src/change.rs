@@ -52,6 +52,10 @@ pub struct ChangeEvent {
     /// Columns whose large value did not change and that the WAL did not carry; absent in `new`, never null.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub unchanged_toast: Vec<String>,
+    /// Columns whose value is too large for an event, with its bytes of text; absent in `old` and `new`. The row in
+    /// the table, found by `key`, has it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub truncated: BTreeMap<String, u64>,
     pub context: RequestContext,
 }
 

@@ -44,6 +44,9 @@ pub struct RequestContext {
     pub parent: Option<EventId>,
     /// 0 for a request from outside, one more with each trigger in between.
     pub depth: u32,
+    /// The triggers in between, the first first, each as `afterSave:Order 1-0.16B37D48-0` (trigger, event).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
     /// The release whose code was active.
@@ -76,6 +79,8 @@ pub enum Source {
     Job,
     /// A backfill over existing rows.
     Backfill,
+    /// Found by comparing tables with the log, after the slot had been lost.
+    Recovered,
 }
 
 impl RequestContext {

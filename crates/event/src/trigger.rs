@@ -1,11 +1,11 @@
 //! Which handlers exist, and which of them an event matches.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChangeEvent, Operation};
+use crate::{ChangeEvent, Operation, Policy};
 
 /// A moment at which cloud code can run; the wire form is Parse's (`beforeSave`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,16 +23,20 @@ pub enum TriggerKind {
     BeforePasswordResetRequest,
 }
 
-/// One registered handler: the moment and the class (or `schema.table`) it hangs on.
+/// One handler of one class: a function of cloud code, or a webhook.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Trigger {
     pub kind: TriggerKind,
+    /// A class, or `schema.table`.
     pub class: String,
+    /// The name of the HTTP endpoint that handles it; None for a function of cloud code.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub webhook: Option<String>,
 }
 
-/// Every trigger that one release registers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TriggerSet(BTreeSet<Trigger>);
+/// All registered handlers, and how each is to be run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TriggerSet(BTreeMap<Trigger, Policy>);
 
 impl TriggerKind {
     /// Parse's spelling.
@@ -74,51 +78,89 @@ impl fmt::Display for TriggerKind {
 
 impl fmt::Display for Trigger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kind, self.class)
+        write!(f, "{}:{}", self.kind, self.class)?;
+        match &self.webhook {
+            Some(name) => write!(f, "@{name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Trigger {
+    /// A function of cloud code.
+    pub fn code(kind: TriggerKind, class: impl Into<String>) -> Trigger {
+        Trigger {
+            kind,
+            class: class.into(),
+            webhook: None,
+        }
     }
 }
 
 impl TriggerSet {
+    /// True when cloud code has a handler of this kind for `class`.
     pub fn has(&self, kind: TriggerKind, class: &str) -> bool {
         // A set of a few dozen entries; building the key to look up is cheaper than a second index.
-        self.0.contains(&Trigger {
-            kind,
-            class: class.to_owned(),
-        })
+        self.0.contains_key(&Trigger::code(kind, class))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Trigger> {
-        self.0.iter()
+        self.0.keys()
     }
 
-    /// Classes and `schema.table` names whose changes must be captured.
-    pub fn captured_classes(&self) -> BTreeSet<&str> {
-        self.0
-            .iter()
-            .filter(|trigger| trigger.kind.is_after_commit())
-            .map(|trigger| trigger.class.as_str())
-            .collect()
+    /// How `trigger` is to be run; the defaults for one that is not registered.
+    pub fn policy(&self, trigger: &Trigger) -> Policy {
+        self.0.get(trigger).cloned().unwrap_or_default()
+    }
+
+    pub fn insert(&mut self, trigger: Trigger, policy: Policy) {
+        self.0.insert(trigger, policy);
+    }
+
+    /// Classes and `schema.table` names whose changes must be captured, and whether a handler needs the row before.
+    pub fn captured_classes(&self) -> BTreeMap<&str, bool> {
+        let mut classes = BTreeMap::new();
+        for (trigger, policy) in &self.0 {
+            if trigger.kind.is_after_commit() {
+                *classes.entry(trigger.class.as_str()).or_default() |= policy.original;
+            }
+        }
+        classes
+    }
+
+    /// How many after-triggers a change of this kind to `class` fires.
+    pub fn count(&self, kind: TriggerKind, class: &str) -> usize {
+        self.of(kind, class).count()
     }
 
     /// The after-triggers that `event` fires, in a fixed order.
-    pub fn matching(&self, event: &ChangeEvent) -> Vec<Trigger> {
+    pub fn matching<'a>(&'a self, event: &ChangeEvent) -> Vec<(&'a Trigger, &'a Policy)> {
         let Some(kind) = TriggerKind::fired_by(event.operation) else {
             return Vec::new();
         };
         let qualified = format!("{}.{}", event.schema, event.table);
         let names = event.class().into_iter().chain([qualified.as_str()]);
-        names
-            .filter(|name| self.has(kind, name))
-            .map(|name| Trigger {
-                kind,
-                class: name.to_owned(),
-            })
-            .collect()
+        names.flat_map(|name| self.of(kind, name)).collect()
+    }
+
+    fn of(&self, kind: TriggerKind, class: &str) -> impl Iterator<Item = (&Trigger, &Policy)> {
+        let first = Trigger::code(kind, class);
+        let class = first.class.clone();
+        self.0
+            .range(first..)
+            .take_while(move |(trigger, _)| trigger.kind == kind && trigger.class == class)
     }
 }
 
 impl FromIterator<Trigger> for TriggerSet {
     fn from_iter<I: IntoIterator<Item = Trigger>>(triggers: I) -> Self {
+        let plain = |trigger| (trigger, Policy::default());
+        triggers.into_iter().map(plain).collect()
+    }
+}
+
+impl FromIterator<(Trigger, Policy)> for TriggerSet {
+    fn from_iter<I: IntoIterator<Item = (Trigger, Policy)>>(triggers: I) -> Self {
         TriggerSet(triggers.into_iter().collect())
     }
 }
@@ -146,33 +188,36 @@ mod tests {
             new: None,
             changed: Vec::new(),
             unchanged_toast: Vec::new(),
+            truncated: Default::default(),
             context: RequestContext::direct_sql(),
         }
     }
 
     #[test]
     fn an_event_fires_the_after_trigger_of_its_class_and_of_its_qualified_table() {
-        let of = |kind, class: &str| Trigger {
-            kind,
-            class: class.into(),
+        let of = |kind, class: &str| Trigger::code(kind, class);
+        let hook = Trigger {
+            webhook: Some("billing".into()),
+            ..of(TriggerKind::AfterSave, "Order")
         };
         let set: TriggerSet = [
             of(TriggerKind::AfterSave, "Order"),
             of(TriggerKind::AfterSave, "billing.invoices"),
             of(TriggerKind::BeforeSave, "Order"),
             of(TriggerKind::AfterDelete, "public.Order"),
+            hook,
         ]
         .into_iter()
         .collect();
         let fired = |schema, table, operation| {
             set.matching(&event(schema, table, operation))
                 .iter()
-                .map(ToString::to_string)
+                .map(|(trigger, _)| trigger.to_string())
                 .collect::<Vec<_>>()
         };
         assert_eq!(
             fired("public", "Order", Operation::Insert),
-            ["afterSave:Order"]
+            ["afterSave:Order", "afterSave:Order@billing"]
         );
         assert_eq!(
             fired("public", "Order", Operation::Delete),
@@ -188,7 +233,7 @@ mod tests {
         );
         assert!(fired("public", "Order", Operation::Truncate).is_empty());
         assert_eq!(
-            set.captured_classes().into_iter().collect::<Vec<_>>(),
+            set.captured_classes().into_keys().collect::<Vec<_>>(),
             ["Order", "billing.invoices", "public.Order"]
         );
     }

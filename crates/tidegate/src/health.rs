@@ -212,7 +212,7 @@ async fn unpublished(
     triggers: &watch::Receiver<TriggerSet>,
 ) -> Result<Option<String>> {
     let wanted = triggers.borrow().clone();
-    let names = wanted.captured_classes().into_iter();
+    let names = wanted.captured_classes().into_keys();
     let (schemas, tables): (Vec<&str>, Vec<&str>) = names
         .map(|class| class.split_once('.').unwrap_or(("public", class)))
         .unzip();

@@ -89,6 +89,7 @@ impl Deliverer {
             status,
             attempts,
             error: failure,
+            logs: None,
             duration_us: begun.elapsed().as_micros() as u64,
             lane: LaneLease {
                 lane: received.lane.index,

@@ -118,6 +118,8 @@ impl WritePath {
 /// What the trigger's own writes will name as their cause.
 fn cause_of(delivery: &Delivery) -> Cause {
     let context = &delivery.event.context;
+    let mut chain = context.chain.clone();
+    chain.push(format!("{} {}", delivery.trigger, delivery.event.id));
     Cause {
         request_id: context
             .request_id
@@ -126,6 +128,7 @@ fn cause_of(delivery: &Delivery) -> Cause {
         source: Source::Trigger,
         parent: Some(delivery.event.id),
         depth: context.depth + 1,
+        chain,
         installation_id: context.installation_id.clone(),
         ip: context.ip.clone(),
         headers: context.headers.clone(),

@@ -87,10 +87,7 @@ impl WritePath {
         class: &str,
         request: Map<String, Value>,
     ) -> Result<Value, Error> {
-        let trigger = Trigger {
-            kind,
-            class: class.to_owned(),
-        };
+        let trigger = Trigger::code(kind, class.to_owned());
         let labels = [("trigger", trigger.to_string())];
         let begun = std::time::Instant::now();
         let outcome = self

@@ -172,6 +172,7 @@ impl WritePath {
             ops,
             parent: cause.parent,
             depth: cause.depth,
+            chain: cause.chain.clone(),
             trace_id: cause.trace_id.clone(),
             release: self.code().map(|code| code.id().to_owned()),
             reply_to: ticket.map(|ticket| ReplyTo {

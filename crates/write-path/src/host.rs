@@ -58,7 +58,7 @@ impl WritePath {
         };
         // An after-trigger that waited for after-triggers would hold its object's lane against itself.
         let wait = match cause.source {
-            Source::Trigger | Source::Job | Source::Backfill => Wait::None,
+            Source::Trigger | Source::Job | Source::Backfill | Source::Recovered => Wait::None,
             Source::Api | Source::Sql => Wait::AfterTriggers,
         };
         let caller = Caller {
