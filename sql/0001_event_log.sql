@@ -70,10 +70,14 @@ create table tidegate.outcome (
     logs         text,                       -- what the last failed attempt wrote to the console
     duration_us  bigint not null,            -- of the last attempt
     finished_at  timestamptz not null default clock_timestamp(),
+    held_place   bigint,                     -- of a held one: where it stood when it first was held
+    held_key     bigint,                     -- of a held one: hash of its object; null: not known
     primary key (log_offset, trigger)
 );
 create index outcome_unfinished on tidegate.outcome (status, trigger, log_offset)
     where status in ('retry', 'dead', 'held');
+create index outcome_held on tidegate.outcome (trigger, held_place) where status = 'held';
+create index outcome_held_key on tidegate.outcome (trigger, held_key, held_place) where status = 'held';
 
 -- Each write of a handler, recorded in the write's own transaction: a repeated attempt is given the answer
 -- instead of writing twice.
@@ -103,7 +107,8 @@ insert into tidegate.dispatch (log_offset, settled_offset, generation) values (0
 create table tidegate.trigger (
     trigger   text primary key,
     paused_at timestamptz,
-    paused_by text
+    paused_by text,
+    resumed_at timestamptz                   -- workers and dispatch take it for paused some seconds longer
 );
 
 -- Long work that an operator asked for, done by the process that leads dispatch: a replay or a backfill.
@@ -145,7 +150,9 @@ create table tidegate.sink (
 -- The replica identity that a table had before Tidegate set it, to be given back.
 create table tidegate.table_identity (
     table_oid oid primary key,
-    identity  text not null                  -- "default", "nothing", "full", or "using index NAME"
+    identity  text not null,                 -- "default", "nothing", "full", or "using index NAME"
+    -- An unchanged large value was missed under another identity: it keeps FULL while it is published.
+    lacked_values boolean not null default false
 );
 
 -- Gives the changes that follow in this transaction a request context, for programs that write by SQL:

@@ -1,5 +1,6 @@
 //! Cloud code over HTTP: what handlers are given, what they may do, and what their callers see of it.
 
+mod after_event;
 mod after_save;
 mod before_save;
 mod delete;

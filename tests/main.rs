@@ -5,15 +5,26 @@
 // A test's helpers may panic as its body may.
 #![allow(clippy::unwrap_used)]
 
+mod chaos;
 mod code;
+mod delivery;
+mod effects;
+mod fan_out;
 mod faults;
+mod guardian;
 mod http;
 mod limits;
+mod operations;
+mod loops;
+mod policies;
 mod quickstart;
 mod roles;
 mod sdk;
 mod server;
 mod sql;
 mod system;
+mod tables;
 mod tidy;
 mod users;
+mod wait;
+mod webhooks;

@@ -89,10 +89,16 @@ impl System {
     }
 
     /// Starts a process that ends itself at its `nth` passage through a failpoint, and does not wait for it.
-    pub fn spawn_armed(&self, roles: &str, place: &str, nth: u32) -> Server {
+    pub fn spawn_armed(&self, roles: &str, place: &str, nth: impl std::fmt::Display) -> Server {
         let mut command = self.command(roles);
         command.env("TIDEGATE_FAILPOINT", format!("{place}:{nth}"));
         Server::spawn(command)
+    }
+
+    /// Takes over a process that was spawned: it counts as one of the system's, and ends with it.
+    pub fn adopt(&mut self, server: Server) -> usize {
+        self.servers.push(server);
+        self.servers.len() - 1
     }
 
     /// Starts a process and does not wait.
@@ -100,7 +106,7 @@ impl System {
         Server::spawn(self.command(roles))
     }
 
-    fn command(&self, roles: &str) -> Command {
+    pub fn command(&self, roles: &str) -> Command {
         let mut command = tidegate();
         command
             .arg("serve")
@@ -155,7 +161,20 @@ impl System {
         body: Value,
         headers: &[(&str, &str)],
     ) -> Reply {
-        let url = format!("{}/parse/{path}", self.url());
+        self.request_at(&self.url(), method, path, body, headers)
+            .await
+    }
+
+    /// A request to the server with this URL.
+    pub async fn request_at(
+        &self,
+        url: &str,
+        method: Method,
+        path: &str,
+        body: Value,
+        headers: &[(&str, &str)],
+    ) -> Reply {
+        let url = format!("{url}/parse/{path}");
         let mut request = reqwest::Client::new()
             .request(method, url)
             .header("X-Parse-Application-Id", APP_ID);
@@ -243,7 +262,7 @@ impl System {
     /// Waits until every event in the log has been dispatched and every delivery has its final outcome.
     pub async fn wait_until_settled(&self) {
         self.wait_for_sql(
-            "select settled_offset >= (select coalesce(max(log_offset), 0) from tidegate.capture)
+            "select settled_offset >= (select last_offset from tidegate.log)
                 and not exists (select from tidegate.outcome where status = 'retry') from tidegate.dispatch",
         )
         .await;

@@ -20,13 +20,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cloud-code", &["event"]),
     (
         "write-path",
-        &["cloud-code", "event", "parse-protocol", "storage"],
+        &[
+            "cloud-code",
+            "event",
+            "event-log",
+            "parse-protocol",
+            "storage",
+        ],
     ),
     (
         "proxy",
         &[
             "cloud-code",
             "event",
+            "event-log",
             "parse-protocol",
             "queue",
             "write-path",
@@ -38,14 +45,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "worker",
         &["cloud-code", "event", "event-log", "queue", "write-path"],
     ),
+    ("fan-out", &["event", "event-log"]),
+    ("admin", &["capture", "event", "event-log"]),
     (
         "tidegate",
         &[
+            "admin",
             "capture",
             "cloud-code",
             "dispatch",
             "event",
             "event-log",
+            "fan-out",
             "parse-protocol",
             "proxy",
             "queue",
@@ -61,7 +72,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const ONE_DOOR: &[(&str, &[&str])] = &[
     ("apalis-core", &["queue"]),
     ("apalis-cron", &["queue"]),
-    ("redis", &["queue"]),
+    // What a sink fills is another Redis than the queue's: somebody else's, with other rules.
+    ("redis", &["queue", "fan-out"]),
+    ("async-nats", &["fan-out"]),
     ("rquickjs", &["cloud-code"]),
     ("reqwest", &["cloud-code"]),
     ("postgres-protocol", &["postgres-replication"]),

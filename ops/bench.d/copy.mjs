@@ -17,16 +17,50 @@ const STALL_TIMEOUT_MS = 30_000;
 
 export async function measureCopy(rows) {
   const server = await startTidegate();
+  const { seconds, copySeconds, used } = await copyThrough(server, { 'Tidegate CPU': server.pid, ...STORES });
+  await server.stop();
+  const title = `COPY of ${ROWS.toLocaleString('en')} rows to last afterSave done`;
+  rows.add('copy', title, 's', [seconds]);
+  rows.add('copy', title, 's, of it COPY', [copySeconds]);
+  rows.add('copy', title, 'rows/s', [ROWS / seconds]);
+  addCpu(rows, 'copy', title, used);
+}
+
+/** The same with each stage in a process of its own: what each costs. */
+export async function measureStages(rows) {
+  const proxy = await startTidegate({}, 'proxy');
+  const stages = {};
+  for (const role of ['capture', 'dispatch', 'worker']) {
+    stages[role] = await startTidegate({}, role);
+  }
+  const pids = Object.entries(stages).map(([role, { pid }]) => [`${role} CPU`, pid]);
+  const { used } = await copyThrough(proxy, { ...Object.fromEntries(pids), ...STORES });
+  for (const server of [...Object.values(stages), proxy]) {
+    await server.stop();
+  }
+  addCpu(rows, 'stages', 'the same, a process for each stage', used);
+}
+
+const STORES = {
+  'Postgres CPU': Number(process.env.BENCH_POSTGRES_PID),
+  'Redis CPU': Number(process.env.BENCH_REDIS_PID),
+};
+
+function addCpu(rows, section, title, used) {
+  for (const [name, microseconds] of Object.entries(used)) {
+    rows.add(section, title, `${name} µs/event`, [microseconds]);
+  }
+}
+
+/** Copies the rows and waits for their after-triggers; `processes`: whose CPU time to take, by name. */
+async function copyThrough(server, processes) {
   // Makes the table, and publishes it. The answer comes when its afterSave has run.
   await call(server, 'POST', 'classes/Copied', { name: 'first', n: 0 });
   const client = new Client({ connectionString: databaseUrl('tidegate') });
   await client.connect();
-  const base = await one(client, 'select log_offset from tidegate.capture');
-  const processes = {
-    'Tidegate CPU': server.pid,
-    'Postgres CPU': Number(process.env.BENCH_POSTGRES_PID),
-    'Redis CPU': Number(process.env.BENCH_REDIS_PID),
-  };
+  await client.query('delete from "Copied"');
+  const base = await settled(client);
+  const names = Object.keys(processes);
   const cpu = () => Object.values(processes).map(cpuOf);
 
   say(`COPY of ${ROWS} rows`);
@@ -36,18 +70,27 @@ export async function measureCopy(rows) {
   await copy(file);
   const copied = await one(client, 'select clock_timestamp()');
   await outcomes(client, base, server);
-  const used = cpu().map((now, index) => (now - before[index]) / ROWS);
+  const used = cpu().map((now, index) => [names[index], (now - before[index]) / ROWS]);
   const done = await one(client, 'select max(finished_at) from tidegate.outcome');
   await client.end();
-  await server.stop();
+  return {
+    seconds: (done - begun) / 1000,
+    copySeconds: (copied - begun) / 1000,
+    used: Object.fromEntries(used),
+  };
+}
 
-  const seconds = (done - begun) / 1000;
-  const title = `COPY of ${ROWS.toLocaleString('en')} rows to last afterSave done`;
-  rows.add('copy', title, 's', [seconds]);
-  rows.add('copy', title, 's, of it COPY', [(copied - begun) / 1000]);
-  rows.add('copy', title, 'rows/s', [ROWS / seconds]);
-  for (const [index, name] of Object.keys(processes).entries()) {
-    rows.add('copy', title, `${name} µs/event`, [used[index]]);
+/** The end of the log, once everything before it is done and it does not grow any more. */
+async function settled(client) {
+  const query = `select case when settled_offset >= last_offset then last_offset else -1 end
+                   from tidegate.dispatch, tidegate.log`;
+  for (let previous; ; ) {
+    const offset = await one(client, query);
+    if (offset >= 0 && offset === previous) {
+      return offset;
+    }
+    previous = offset;
+    await sleep(1000);
   }
 }
 

@@ -2,16 +2,28 @@
 
 import { cpus } from 'node:os';
 
-import { measureCopy } from './copy.mjs';
+import { measureBullmq } from './bullmq.mjs';
+import { measureCapture } from './capture.mjs';
+import { measureCopy, measureStages } from './copy.mjs';
 import { measureHttp } from './http.mjs';
 import { measureLatency } from './latency.mjs';
 import { peer, quick, say, withPeer } from './modules.mjs';
 import { cpuOf, cpuOfMachine } from './process.mjs';
 import { stopAll } from './server.mjs';
+import { measureRecovery } from './recovery.mjs';
 import { measureStart } from './start.mjs';
 import { Rows } from './table.mjs';
 
-const SECTIONS = { http: measureHttp, latency: measureLatency, copy: measureCopy, start: measureStart };
+const SECTIONS = {
+  http: measureHttp,
+  latency: measureLatency,
+  capture: measureCapture,
+  copy: measureCopy,
+  stages: measureStages,
+  bullmq: measureBullmq,
+  recovery: measureRecovery,
+  start: measureStart,
+};
 
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) {
   process.once(signal, () => stopAll().finally(() => process.exit(code)));

@@ -13,14 +13,17 @@ const STOP_TIMEOUT_MS = 40_000;
 
 const running = new Set();
 
-/** Tidegate with all roles in one process. `settings`: what a measurement needs to be other than the user chose. */
-export async function startTidegate(settings = {}) {
+/**
+ * Tidegate, with all roles in one process unless `roles` names some. `settings`: what a measurement needs to be other
+ * than the user chose.
+ */
+export async function startTidegate(settings = {}, roles = undefined) {
   const port = await freePort();
   const chosen = process.env.BENCH_SETTINGS.split(' ').filter(Boolean);
   const needed = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
   const given = [...chosen, ...needed].flatMap((setting) => ['--set', setting]);
   return start('tidegate', port, '/readyz', {
-    command: [process.env.BENCH_TIDEGATE, 'serve', '--project', `${bench.folder}/project`, ...given],
+    command: [process.env.BENCH_TIDEGATE, 'serve', '--project', `${bench.folder}/project`, ...(roles ? ['--role', roles] : []), ...given],
     env: {
       TIDEGATE_LISTEN: `127.0.0.1:${port}`,
       TIDEGATE_MASTER_KEY: bench.masterKey,
@@ -72,6 +75,8 @@ async function start(name, port, health, { command, env }) {
     pid: child.pid,
     readyMs: performance.now() - begun,
     stop: () => end(child),
+    /** kill -9, and its end. */
+    kill: () => Promise.all([once(child, 'exit'), child.kill('SIGKILL')]),
   };
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_event::Lsn;
+use crate::guardian::Stopped;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -12,25 +12,24 @@ pub enum Error {
     Log { source: tidegate_event_log::Error },
     #[error("Postgres refused a statement of capture")]
     Postgres { source: tokio_postgres::Error },
-    #[error(
-        "slot {slot} is gone, and the log had followed it up to {confirmed}: changes committed since then were \
-         not captured. Tidegate does not re-create a slot silently. Compare your tables, then `delete from \
-         tidegate.capture` to start anew, under a new epoch, from now"
-    )]
-    SlotMissing { slot: String, confirmed: Lsn },
-    #[error(
-        "slot {slot} is on another server than the log knows (system identifier {found}, expected {expected}): \
-         was the database restored or replaced?"
-    )]
-    OtherServer {
-        slot: String,
-        expected: String,
-        found: String,
-    },
+    /// Changes would be missed; the causes are told apart in [`Stopped::cause`].
+    #[error("{stopped}")]
+    Stopped { stopped: Box<Stopped> },
     #[error(
         "slot {slot} belongs to another database of this server: set `slot` to a name that nobody else there uses"
     )]
     OtherDatabase { slot: String },
+    #[error(
+        "a slot {slot} that this log never followed is in the way, and is of another kind or lost its WAL: drop it \
+         (`select pg_drop_replication_slot('{slot}')`), or set `slot` to another name"
+    )]
+    Unusable { slot: String },
+    #[error("slot {slot} can be followed and no gap is open: there is nothing to resync")]
+    NothingToResync { slot: String },
+    #[error("this log never followed slot {slot}: start capture first (`tidegate serve`)")]
+    NeverFollowed { slot: String },
+    #[error("another resync of slot {slot} is at work: wait for it to end")]
+    ResyncAtWork { slot: String },
 }
 
 /// What the running step does about an error.
@@ -40,7 +39,7 @@ pub enum Directive {
     Retry { after: Duration },
     /// Another capture is active.
     StandBy,
-    /// A human must decide.
+    /// Only a person can mend it: say so, and look again until one has.
     Stop,
 }
 
@@ -69,9 +68,12 @@ impl Error {
             Error::Replication { .. } | Error::Log { .. } | Error::Postgres { .. } => {
                 Directive::Stop
             }
-            Error::SlotMissing { .. } | Error::OtherServer { .. } | Error::OtherDatabase { .. } => {
-                Directive::Stop
-            }
+            Error::Stopped { .. }
+            | Error::OtherDatabase { .. }
+            | Error::Unusable { .. }
+            | Error::NothingToResync { .. }
+            | Error::NeverFollowed { .. }
+            | Error::ResyncAtWork { .. } => Directive::Stop,
         }
     }
 }

@@ -1,12 +1,24 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Layout: `follow` is the path, on one screen; `translate` turns messages into events, without I/O;
-//! `slot` opens or creates the slot; `publication` keeps the published tables in step with the triggers.
+//! Layout: `follow` is the path, on one screen; `translate` turns messages into events, `row` one change's
+//! tuples, with what `relation` finds in the catalog; `slot` opens or creates the slot; `publication` keeps the published
+//! tables in step with the triggers, `identity` how much of an old row they send. `guardian` decides whether the slot can
+//! be followed, `memory` is what it remembers, `heartbeat` keeps it moving; `resync` fills a gap, by `compare` (SQL) and
+//! `difference` (one row).
 
+mod compare;
+mod difference;
 mod error;
 mod follow;
+pub mod guardian;
+mod heartbeat;
+mod identity;
+mod memory;
 pub mod metric_names;
 mod publication;
+mod relation;
+pub mod resync;
+mod row;
 mod secret;
 mod slot;
 mod translate;
@@ -20,6 +32,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use error::{Directive, Error};
+pub use resync::{Resynced, SlotStatus, resync, slot_status};
 
 /// What capture needs to know.
 #[derive(Clone, Debug)]
@@ -29,7 +42,12 @@ pub struct Config {
     pub publication: String,
     /// How long to wait before trying again for a slot that another capture holds.
     pub standby_interval: Duration,
+    /// How often a message of our own goes through the slot, so that an idle database's position moves on.
+    pub heartbeat_interval: Duration,
 }
+
+/// How often to look whether a gap was resolved or what stopped capture went away.
+const GAP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Makes sure that what is committed from now on will be captured: the publication has the tables that have
 /// after-triggers, and the slot exists. To be called before the process takes requests.
@@ -43,12 +61,12 @@ pub async fn prepare(config: &Config, log: &EventLog, triggers: &TriggerSet) -> 
     Ok(())
 }
 
-/// Follows the slot until `shutdown`, through every fault that time can mend.
+/// Follows the slot until `shutdown`, through every fault that time or a person can mend.
+///
+/// What only a person can mend, such as a slot that is gone, is recorded as a gap and said once; then this looks every
+/// two seconds whether the gap was resolved. The process serves on meanwhile: see [`guardian`].
 ///
 /// `triggers`: of the active release; the publication follows them.
-///
-/// # Errors
-/// Only what a human must decide, such as a slot that is gone: see [`Error::directive`].
 pub async fn run(
     config: Config,
     log: EventLog,
@@ -56,21 +74,32 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let mut standing_by = false;
+    let mut memory = memory::Memory::default();
+    let mut said = String::new();
     while !shutdown.is_cancelled() {
-        let Err(error) = follow::follow(&config, &log, &triggers, &shutdown).await else {
+        let followed = follow::follow(&config, &log, &triggers, &mut memory, &shutdown).await;
+        let Err(error) = followed else {
             return Ok(());
         };
-        match error.directive() {
-            Directive::Stop => return Err(error),
+        let directive = error.directive();
+        let is_news = directive != Directive::StandBy || !standing_by;
+        standing_by = directive == Directive::StandBy;
+        match directive {
+            Directive::Stop => {
+                match &error {
+                    Error::Stopped { stopped } => memory.report(&log, stopped).await,
+                    error => say_once(error, &mut said),
+                }
+                pause(GAP_INTERVAL, &shutdown).await;
+            }
             Directive::StandBy => {
-                if !std::mem::replace(&mut standing_by, true) {
+                if is_news {
                     let slot = config.slot.as_str();
                     tracing::info!(slot, "another capture is active; standing by");
                 }
                 pause(config.standby_interval, &shutdown).await;
             }
             Directive::Retry { after } => {
-                standing_by = false;
                 let error = chain(&error);
                 tracing::warn!(error, "capture was interrupted; trying again");
                 pause(after, &shutdown).await;
@@ -78,6 +107,17 @@ pub async fn run(
         }
     }
     Ok(())
+}
+
+fn say_once(error: &Error, said: &mut String) {
+    let error = chain(error);
+    if *said != error {
+        tracing::error!(
+            error,
+            "capture cannot go on; looking again every two seconds"
+        );
+        *said = error;
+    }
 }
 
 async fn pause(duration: Duration, shutdown: &CancellationToken) {

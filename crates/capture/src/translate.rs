@@ -1,23 +1,28 @@
-//! Turns replication messages into events. The only I/O: asking which columns are a table's primary key.
+//! Turns replication messages into events. The only I/O: what the catalog knows of a table that is described anew,
+//! and large values that an UPDATE left out.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use postgres_replication::{Message, OldTuple, Relation, Tuple, Value};
+use postgres_replication::{Message, OldTuple, Relation, Tuple};
 use tidegate_event::change::FORMAT_VERSION;
 use tidegate_event::context::{MAX_CONTEXT_BYTES, MESSAGE_PREFIX};
 use tidegate_event::{ChangeEvent, EventId, Lsn, Operation, RequestContext, Row};
+use tokio::sync::mpsc;
 
 use crate::Error;
-use crate::secret::is_secret;
+use crate::publication::Notice;
+use crate::relation::{Catalog, Table};
+use crate::row::{Rows, rows};
 
 /// Follows one slot's messages: which transaction is open, whose request it is, what tables look like.
 pub(crate) struct Translator {
     epoch: u32,
     transaction: Option<Transaction>,
-    /// Primary key columns by relation id.
-    keys: HashMap<u32, Vec<String>>,
-    primary_keys: PrimaryKeys,
+    /// By relation id.
+    tables: HashMap<u32, Table>,
+    catalog: Catalog,
+    notices: mpsc::UnboundedSender<Notice>,
 }
 
 struct Transaction {
@@ -41,34 +46,15 @@ pub(crate) struct Translated {
     pub bytes: usize,
 }
 
-/// Asks the catalog for primary keys: with REPLICA IDENTITY FULL the protocol calls every column a key.
-pub(crate) struct PrimaryKeys {
-    pub client: tokio_postgres::Client,
-}
-
-impl PrimaryKeys {
-    async fn of(&self, relation: &Relation) -> Result<Vec<String>, Error> {
-        let rows = self
-            .client
-            .query(
-                "select a.attname::text
-                   from pg_index i join pg_attribute a
-                     on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
-                  where i.indrelid = $1 and i.indisprimary order by array_position(i.indkey, a.attnum)",
-                &[&relation.id],
-            )
-            .await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
-    }
-}
-
 impl Translator {
-    pub fn new(epoch: u32, primary_keys: PrimaryKeys) -> Self {
+    /// `notices`: to whoever keeps the publication in step.
+    pub fn new(epoch: u32, catalog: Catalog, notices: mpsc::UnboundedSender<Notice>) -> Self {
         Translator {
             epoch,
             transaction: None,
-            keys: HashMap::new(),
-            primary_keys,
+            tables: HashMap::new(),
+            catalog,
+            notices,
         }
     }
 
@@ -76,23 +62,14 @@ impl Translator {
         self.transaction.is_some()
     }
 
-    /// The relation that `message` describes anew, if it does: to be learnt before the message is taken.
-    pub fn unknown_relation(&self, message: &Message) -> Option<Arc<Relation>> {
-        match message {
-            Message::Relation(relation) => Some(Arc::clone(relation)),
-            _ => None,
-        }
-    }
-
-    /// Remembers the primary key of a relation, as the catalog has it now.
-    pub async fn learn(&mut self, relation: Arc<Relation>) -> Result<(), Error> {
-        let key = self.primary_keys.of(&relation).await?;
-        self.keys.insert(relation.id, key);
-        Ok(())
-    }
-
     /// Takes the next message in stream order.
-    pub fn take(&mut self, message: Message) -> Result<Translated, Error> {
+    ///
+    /// `has`: true for what the log has already; no event is made of it.
+    pub async fn take(
+        &mut self,
+        message: Message,
+        has: impl Fn(Lsn, u32) -> bool,
+    ) -> Result<Translated, Error> {
         match message {
             Message::Begin {
                 final_lsn,
@@ -129,18 +106,37 @@ impl Translator {
                 self.set_context(&content);
                 Ok(Translated::default())
             }
+            Message::Relation(relation) => {
+                self.learn(relation).await?;
+                Ok(Translated::default())
+            }
             Message::Insert { relation, new } => {
-                Ok(self.change(&relation, Operation::Insert, None, Some(new)))
+                let change = (Operation::Insert, None, Some(new));
+                self.change(&relation, change, has).await
             }
             Message::Update { relation, old, new } => {
-                Ok(self.change(&relation, Operation::Update, old, Some(new)))
+                let change = (Operation::Update, old, Some(new));
+                self.change(&relation, change, has).await
             }
             Message::Delete { relation, old } => {
-                Ok(self.change(&relation, Operation::Delete, Some(old), None))
+                let change = (Operation::Delete, Some(old), None);
+                self.change(&relation, change, has).await
             }
-            Message::Truncate { relations, .. } => Ok(self.truncate(&relations)),
+            Message::Truncate { relations, .. } => Ok(self.truncate(&relations, has)),
             _ => Ok(Translated::default()),
         }
+    }
+
+    async fn learn(&mut self, relation: Arc<Relation>) -> Result<(), Error> {
+        let known = self.tables.get(&relation.id);
+        if known.is_some_and(|known| known.relation != relation) {
+            // Nobody may be listening while capture stops.
+            let _ = self.notices.send(Notice::Changed);
+        }
+        let id = relation.id;
+        let table = self.catalog.learn(relation, known).await?;
+        self.tables.insert(id, table);
+        Ok(())
     }
 
     fn set_context(&mut self, content: &[u8]) {
@@ -164,62 +160,63 @@ impl Translator {
         });
     }
 
-    fn change(
+    async fn change(
         &mut self,
-        relation: &Relation,
-        operation: Operation,
-        old: Option<OldTuple>,
-        new: Option<Tuple>,
-    ) -> Translated {
+        relation: &Arc<Relation>,
+        (operation, old, new): (Operation, Option<OldTuple>, Option<Tuple>),
+        has: impl Fn(Lsn, u32) -> bool,
+    ) -> Result<Translated, Error> {
+        let Some(event) = self.event(relation, operation, has) else {
+            return Ok(Translated::default());
+        };
+        let table = self
+            .tables
+            .entry(relation.id)
+            .or_insert_with(|| Table::new(Arc::clone(relation)));
+        let rows = rows(table, old.as_ref(), new.as_ref());
         let context_bytes = self
             .transaction
             .as_ref()
             .map_or(0, |open| open.context_bytes);
-        let bytes = context_bytes
-            + new.iter().map(tuple_bytes).sum::<usize>()
-            + old.iter().map(old_bytes).sum::<usize>();
-        let old = old.map(|old| old_row(relation, old));
-        let (new, unchanged_toast) = match new {
-            Some(tuple) => {
-                let (row, missing) = new_row(relation, tuple, old.as_ref());
-                (Some(row), missing)
-            }
-            None => (None, Vec::new()),
-        };
-        let changed = match (&old, &new) {
-            (Some(old), Some(new)) => changed_columns(old, new),
-            _ => Vec::new(),
-        };
-        let key = self.key(relation, new.as_ref().or(old.as_ref()));
-        let event = self.event(relation, operation).map(|event| ChangeEvent {
-            key,
-            old,
-            new,
-            changed,
-            unchanged_toast,
-            ..event
-        });
-        Translated {
-            events: event.into_iter().collect(),
+        let bytes = context_bytes + rows.bytes;
+        let mut event = with_rows(event, rows);
+        if !event.unchanged_toast.is_empty() {
+            let _ = self.notices.send(Notice::LacksValues(relation.id));
+            self.catalog.fill(table, &mut event).await?;
+        }
+        Ok(Translated {
+            events: vec![event],
             end_lsn: None,
             bytes,
-        }
+        })
     }
 
     /// One event for each table that a TRUNCATE names or cascades to.
-    fn truncate(&mut self, relations: &[Arc<Relation>]) -> Translated {
-        let event = |relation: &Arc<Relation>| self.event(relation, Operation::Truncate);
+    fn truncate(
+        &mut self,
+        relations: &[Arc<Relation>],
+        has: impl Fn(Lsn, u32) -> bool,
+    ) -> Translated {
+        let event = |relation: &Arc<Relation>| self.event(relation, Operation::Truncate, &has);
         Translated {
             events: relations.iter().filter_map(event).collect(),
             ..Translated::default()
         }
     }
 
-    /// An event without rows; None outside a transaction, where Postgres sends no changes.
-    fn event(&mut self, relation: &Relation, operation: Operation) -> Option<ChangeEvent> {
+    /// An event without rows; None for what the log has, and outside a transaction, where Postgres sends no changes.
+    fn event(
+        &mut self,
+        relation: &Relation,
+        operation: Operation,
+        has: impl Fn(Lsn, u32) -> bool,
+    ) -> Option<ChangeEvent> {
         let transaction = self.transaction.as_mut()?;
         let ordinal = transaction.next_ordinal;
         transaction.next_ordinal += 1;
+        if has(transaction.commit_lsn, ordinal) {
+            return None;
+        }
         Some(ChangeEvent {
             v: FORMAT_VERSION,
             id: EventId {
@@ -241,83 +238,16 @@ impl Translator {
             context: transaction.context.clone(),
         })
     }
-
-    fn key(&self, relation: &Relation, row: Option<&Row>) -> Row {
-        let (Some(row), Some(columns)) = (row, self.keys.get(&relation.id)) else {
-            return Row::new();
-        };
-        columns
-            .iter()
-            .filter_map(|name| Some((name.clone(), row.get(name)?.clone())))
-            .collect()
-    }
 }
 
-fn old_row(relation: &Relation, old: OldTuple) -> Row {
-    let (tuple, only_key) = match old {
-        OldTuple::Full(tuple) => (tuple, false),
-        OldTuple::Key(tuple) => (tuple, true),
-    };
-    let columns = relation.columns.iter().zip(tuple);
-    columns
-        .filter(|(column, _)| !only_key || column.is_key)
-        .filter(|(column, _)| !is_secret(&relation.table, &column.name))
-        .filter_map(|(column, value)| Some((column.name.clone(), text(value)?)))
-        .collect()
-}
-
-/// The new row, large values that did not change filled in from the old one; and the names of those that could not be.
-fn new_row(relation: &Relation, tuple: Tuple, old: Option<&Row>) -> (Row, Vec<String>) {
-    let mut row = Row::new();
-    let mut missing = Vec::new();
-    for (column, value) in relation.columns.iter().zip(tuple) {
-        if is_secret(&relation.table, &column.name) {
-            continue;
-        }
-        let known = text(value).or_else(|| old?.get(&column.name).cloned());
-        match known {
-            Some(value) => {
-                row.insert(column.name.clone(), value);
-            }
-            None => missing.push(column.name.clone()),
-        }
-    }
-    (row, missing)
-}
-
-/// A column's value; None when the WAL did not carry it.
-fn text(value: Value) -> Option<Option<String>> {
-    match value {
-        Value::Null => Some(None),
-        Value::UnchangedToast => None,
-        // Postgres sends the database's encoding, which the connection sets to UTF-8.
-        Value::Text(bytes) => Some(Some(String::from_utf8_lossy(&bytes).into_owned())),
-    }
-}
-
-fn changed_columns(old: &Row, new: &Row) -> Vec<String> {
-    let differs =
-        |(name, value): &(&String, &Option<String>)| old.get(*name).is_none_or(|old| old != *value);
-    // With only the key known of the old row, nothing can be said of the other columns.
-    if old.len() < new.len() {
-        return Vec::new();
-    }
-    new.iter()
-        .filter(differs)
-        .map(|(name, _)| name.clone())
-        .collect()
-}
-
-fn tuple_bytes(tuple: &Tuple) -> usize {
-    let size = |value: &Value| match value {
-        Value::Text(bytes) => bytes.len(),
-        Value::Null | Value::UnchangedToast => 1,
-    };
-    tuple.iter().map(size).sum()
-}
-
-fn old_bytes(old: &OldTuple) -> usize {
-    match old {
-        OldTuple::Key(tuple) | OldTuple::Full(tuple) => tuple_bytes(tuple),
+fn with_rows(event: ChangeEvent, rows: Rows) -> ChangeEvent {
+    ChangeEvent {
+        key: rows.key,
+        old: rows.old,
+        new: rows.new,
+        changed: rows.changed,
+        unchanged_toast: rows.unchanged_toast,
+        truncated: rows.truncated,
+        ..event
     }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::fetch;
-use crate::{Cause, Handler, Host, ParseErrorJson, RestCall};
+use crate::host::is_unsafe;
+use crate::{Cause, Host, ParseErrorJson, RestCall};
 
 /// The most calls that one run may have unanswered. `Promise.all` over a few thousand saves is ordinary code.
 pub(crate) const MAX_OPEN_PER_RUN: usize = 10_000;
@@ -68,6 +69,7 @@ impl Call {
         match call.kind.as_str() {
             "rest" => Ok(Call::Rest(RestCall {
                 position,
+                write_position: None,
                 method: call.method,
                 path: call.path,
                 body: call.body,
@@ -136,10 +138,87 @@ pub(crate) async fn fetch(fetcher: &fetch::Fetcher, request: fetch::Request) -> 
     Answer::of(&fetcher.fetch(request).await)
 }
 
-/// What makes a repeated attempt's request recognisable to whom it goes to: the same event, handler and position.
-pub(crate) fn idempotency_key(cause: &Cause, handler: &Handler, position: u32) -> Option<String> {
-    let (event, Handler::Trigger(trigger)) = (cause.parent?, handler) else {
-        return None;
-    };
-    Some(format!("{event}:{trigger}:{position}"))
+/// How many writes and outbound requests a run has made. Reads are not counted: they may differ between attempts, and
+/// what is counted names a write to the next attempt.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    writes: u32,
+    requests: u32,
+}
+
+impl Made {
+    /// Numbers a call, in the order in which the run makes them.
+    pub(crate) fn number(&mut self, cause: &Cause, call: &mut Call) {
+        match call {
+            Call::Rest(rest) if rest.is_write() => {
+                self.writes += 1;
+                rest.write_position = Some(self.writes);
+            }
+            Call::Fetch(request) if is_unsafe(&request.method) => {
+                self.requests += 1;
+                let scope = cause.effects.as_ref();
+                request.idempotency_key = scope.map(|scope| scope.idempotency_key(self.requests));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_event::EffectScope;
+
+    use super::*;
+
+    #[test]
+    fn only_what_changes_something_is_counted() {
+        let scope = EffectScope {
+            cause: "e:afterSave:A".into(),
+            log_offset: None,
+            path: "2".into(),
+            is_recorded: true,
+            earlier: Arc::default(),
+        };
+        let cause = Cause {
+            effects: Some(scope),
+            ..Cause::default()
+        };
+        let mut made = Made::default();
+        let mut number = |json: &str| {
+            let mut call = Call::parse(json, 0).unwrap();
+            made.number(&cause, &mut call);
+            match call {
+                Call::Rest(rest) => rest.write_position.map(|n| n.to_string()),
+                Call::Fetch(request) => request.idempotency_key,
+                Call::Abort(_) => None,
+            }
+        };
+        let calls = [
+            (r#"{"kind":"rest","method":"GET","path":"classes/A"}"#, None),
+            (
+                r#"{"kind":"rest","method":"POST","path":"classes/A"}"#,
+                Some("1"),
+            ),
+            (
+                r#"{"kind":"rest","method":"POST","path":"classes/A","body":{"_method":"GET"}}"#,
+                None,
+            ),
+            (r#"{"kind":"fetch","method":"get","url":"x"}"#, None),
+            (
+                r#"{"kind":"fetch","method":"POST","url":"x"}"#,
+                Some("e:afterSave:A:2/1"),
+            ),
+            (
+                r#"{"kind":"rest","method":"GET","path":"a","body":{"_method":"PUT"}}"#,
+                Some("2"),
+            ),
+            (
+                r#"{"kind":"fetch","method":"PUT","url":"x"}"#,
+                Some("e:afterSave:A:2/2"),
+            ),
+        ];
+        for (json, expected) in calls {
+            assert_eq!(number(json).as_deref(), expected, "{json}");
+        }
+    }
 }

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::board::{Board, SLOTS};
+use crate::calls::Made;
 use crate::fetch::Fetcher;
 use crate::frame::{Failure, FromIsolate, Level, ToIsolate};
 use crate::job::{Job, Reply};
@@ -82,6 +83,7 @@ struct Pending {
     submitted_ns: u64,
     /// How many calls it has made, and those that wait for their answers.
     calls: u32,
+    made: Made,
     open_calls: HashMap<u32, OpenCall>,
     log_lines: u32,
     log_bytes: usize,
@@ -305,6 +307,9 @@ impl Child {
         let is_repeated = pending.log_lines <= pending.job.shown_lines;
         if !is_repeated && pending.log_bytes <= logs::MAX_BYTES_PER_RUN {
             pending.job.shown_lines = pending.log_lines;
+            if !pending.job.is_answered() {
+                pending.job.logs.push(level, text);
+            }
             let (cause, handler) = (pending.job.cause.clone(), pending.job.handler.clone());
             drop(state);
             logs::run(&cause, &handler, level, text);
@@ -343,6 +348,7 @@ impl Pending {
             slot,
             submitted_ns,
             calls: 0,
+            made: Made::default(),
             open_calls: HashMap::new(),
             log_lines: 0,
             log_bytes: 0,

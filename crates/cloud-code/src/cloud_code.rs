@@ -9,13 +9,17 @@ use crate::child::Services;
 use crate::fetch::Fetcher;
 use crate::job::{Job, Reply};
 use crate::pool::Pool;
+use crate::request_text::request_text;
 use crate::run::{OutcomeJson, ThrewJson};
 use crate::source_map::Stacks;
 use crate::zygote::Zygote;
-use crate::{Config, Error, Handler, Host, Isolation, Manifest, Outcome, Run};
+use crate::{Config, Error, Handler, Host, Isolation, Manifest, Outcome, Ran, Run};
 
 /// The longest request a handler is given, in bytes of JSON.
 const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
+
+/// The longest that a handler can put off its next attempt: a week. The runtime has the same limit.
+const MAX_RETRY_AFTER_MS: u64 = 7 * 24 * 3_600_000;
 
 /// Parse's code for a script that failed.
 const SCRIPT_FAILED: u16 = 141;
@@ -77,16 +81,21 @@ impl CloudCode {
     ///
     /// Dropping the future does not stop the run.
     pub async fn run(&self, run: Run) -> Outcome {
-        let outcome = match self.refusal(&run) {
-            Some(refusal) => refusal,
-            None => self.dispatch(run).await,
-        };
-        metrics::counter!(crate::metrics::RUNS_TOTAL, "outcome" => kind(&outcome)).increment(1);
-        outcome
+        self.run_logged(run).await.outcome
     }
 
-    async fn dispatch(&self, run: Run) -> Outcome {
-        let request = run.request.to_string();
+    /// As [`CloudCode::run`], and gives what a failed run printed besides.
+    pub async fn run_logged(&self, run: Run) -> Ran {
+        let ran = match self.refusal(&run) {
+            Some(refusal) => refusal.into(),
+            None => self.dispatch(run).await,
+        };
+        metrics::counter!(crate::metrics::RUNS_TOTAL, "outcome" => kind(&ran.outcome)).increment(1);
+        ran
+    }
+
+    async fn dispatch(&self, run: Run) -> Ran {
+        let request = request_text(&run.handler, &run.request);
         if request.len() > MAX_REQUEST_BYTES {
             return threw(
                 SCRIPT_FAILED,
@@ -94,23 +103,25 @@ impl CloudCode {
                     "The request is too large: {} bytes of at most {MAX_REQUEST_BYTES}.",
                     request.len()
                 ),
-            );
+            )
+            .into();
         }
         let exclusive =
             self.isolation == Isolation::PerRun || matches!(run.handler, Handler::Job(_));
         let (job, reply) = Job::new(&run, request, exclusive);
         self.pool.dispatch(job);
-        match reply.await {
-            Ok(Reply::Outcome(json)) => self.outcome(&json),
-            Ok(Reply::OutOfMemory) => threw(SCRIPT_FAILED, "out of memory".into()),
-            Ok(Reply::TimedOut) => Outcome::TimedOut {
+        let closed = || (Reply::Crashed("the release was closed".into()), None);
+        let (reply, logs) = reply.await.unwrap_or_else(|_| closed());
+        let outcome = match reply {
+            Reply::Outcome(json) => self.outcome(&json),
+            Reply::OutOfMemory => threw(SCRIPT_FAILED, "out of memory".into()),
+            Reply::TimedOut => Outcome::TimedOut {
                 after: run.soft_deadline,
             },
-            Ok(Reply::Crashed(reason)) => Outcome::Crashed { reason },
-            Err(_) => Outcome::Crashed {
-                reason: "the release was closed".into(),
-            },
-        }
+            Reply::Crashed(reason) => Outcome::Crashed { reason },
+        };
+        let logs = logs.filter(|_| kind(&outcome) != "returned");
+        Ran { outcome, logs }
     }
 
     /// The answer to a run that names no handler of this release; texts as Parse Server has them (`FunctionsRouter.js`).
@@ -137,6 +148,8 @@ impl CloudCode {
                         message,
                         stack,
                         is_parse_error,
+                        retry_after_ms,
+                        no_retry,
                     }),
                 ..
             }) => {
@@ -148,6 +161,8 @@ impl CloudCode {
                     message,
                     stack,
                     is_parse_error,
+                    retry_after_ms: retry_after_ms.map(|ms| ms.min(MAX_RETRY_AFTER_MS)),
+                    no_retry,
                 }
             }
             Ok(OutcomeJson {
@@ -185,6 +200,8 @@ fn threw(code: u16, message: String) -> Outcome {
         message,
         stack: None,
         is_parse_error: false,
+        retry_after_ms: None,
+        no_retry: false,
     }
 }
 

@@ -127,6 +127,19 @@ impl Fetcher {
         Err(Failure::failed("too many redirects"))
     }
 
+    /// Makes the request and follows no redirect.
+    pub(crate) async fn send_once(&self, request: &Request) -> Result<Response, Failure> {
+        self.send(&Hop::first(request)?).await
+    }
+
+    /// Why a URL can never be reached under the rules, if so; a name's addresses are judged when it is used.
+    pub(crate) fn refusal(&self, url: &Url) -> Option<&'static str> {
+        match self.rules.judge(url) {
+            Verdict::Refused(why) => Some(why),
+            _ => None,
+        }
+    }
+
     async fn send(&self, hop: &Hop) -> Result<Response, Failure> {
         let client = match self.rules.judge(&hop.url) {
             Verdict::Anywhere => &self.open,
@@ -177,7 +190,7 @@ impl Hop {
         }
         let repeatable = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
         if let Some(key) = request.idempotency_key.as_ref().filter(|_| !repeatable) {
-            let key = HeaderValue::from_str(key)
+            let key = HeaderValue::from_bytes(key.as_bytes())
                 .map_err(|_| Failure::failed("the idempotency key is malformed"))?;
             headers.entry("idempotency-key").or_insert(key);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tidegate_event::{EventId, Source};
+use tidegate_event::{EffectScope, EventId, Source};
 
 /// Answers the Parse REST calls that cloud code makes. The write path implements it.
 ///
@@ -37,6 +37,8 @@ pub struct Cause {
     pub chain: Vec<String>,
     /// How many runs wait for this one: a function that calls a function, a before-trigger that saves.
     pub nesting: u32,
+    /// Where its writes are recorded; None when nobody will make them again.
+    pub effects: Option<EffectScope>,
     pub context: Map<String, Value>,
     pub ip: Option<String>,
     pub headers: BTreeMap<String, String>,
@@ -49,6 +51,8 @@ pub struct Cause {
 pub struct RestCall {
     /// The how-manieth call of its run this is, from 0: the same code makes the same calls in the same order.
     pub position: u32,
+    /// The how-manieth write of its run this is, from 1; None for a read. Attempts may read differently.
+    pub write_position: Option<u32>,
     pub method: String,
     /// Relative to the mount: `classes/Order/abc`.
     pub path: String,
@@ -57,6 +61,22 @@ pub struct RestCall {
     pub session_token: Option<String>,
     pub installation_id: Option<String>,
     pub context: Option<Value>,
+}
+
+impl RestCall {
+    /// True unless it only asks: `_method` in a body stands for the method.
+    pub(crate) fn is_write(&self) -> bool {
+        let stands_for = self.body.get("_method").and_then(Value::as_str);
+        let method = stands_for.filter(|method| !method.is_empty());
+        is_unsafe(method.unwrap_or(&self.method))
+    }
+}
+
+/// True for methods that change something where they go.
+pub(crate) fn is_unsafe(method: &str) -> bool {
+    !["GET", "HEAD", "OPTIONS"]
+        .iter()
+        .any(|safe| method.eq_ignore_ascii_case(safe))
 }
 
 /// The answer to a [`RestCall`].

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{nanos, now_ns};
 use crate::tape::Tape;
-use crate::{Cause, Handler, Run, calls};
+use crate::{Cause, Handler, Run, calls, logs};
 
 /// How often a run may be begun again because its isolate died.
 const MAX_REPEATS: u8 = 3;
@@ -38,10 +38,12 @@ pub(crate) struct Details {
     pub tape: Tape,
     /// How many lines it has printed; a repetition prints them again, and they are not shown again.
     pub shown_lines: u32,
+    /// The last of them.
+    pub logs: logs::Kept,
     /// How often it may still be begun again, for either reason.
     repeats: u8,
     displacements: u8,
-    reply: Option<oneshot::Sender<Reply>>,
+    reply: Option<oneshot::Sender<(Reply, Option<String>)>>,
 }
 
 /// What the caller is told.
@@ -73,7 +75,7 @@ impl Job {
         run: &Run,
         request: String,
         exclusive: bool,
-    ) -> (Job, oneshot::Receiver<Reply>) {
+    ) -> (Job, oneshot::Receiver<(Reply, Option<String>)>) {
         let (reply, replied) = oneshot::channel();
         let now = now_ns();
         let soft_deadline_ns = now.saturating_add(nanos(run.soft_deadline));
@@ -89,6 +91,7 @@ impl Job {
             nested: calls::is_within_call(),
             tape: Tape::default(),
             shown_lines: 0,
+            logs: logs::Kept::default(),
             repeats: MAX_REPEATS,
             displacements: MAX_DISPLACEMENTS,
             reply: Some(reply),
@@ -96,10 +99,10 @@ impl Job {
         (Job(Box::new(details)), replied)
     }
 
-    /// Answers the caller. Only the first answer counts.
+    /// Answers the caller, and gives it what the run has printed. Only the first answer counts.
     pub(crate) fn answer(&mut self, reply: Reply) {
         if let Some(caller) = self.reply.take() {
-            let _ = caller.send(reply); // A caller that is gone wants no answer.
+            let _ = caller.send((reply, self.logs.take())); // A caller that is gone wants no answer.
         }
     }
 

@@ -26,7 +26,9 @@ mod job;
 mod logs;
 mod metrics;
 mod pool;
+pub mod post;
 mod process;
+mod request_text;
 pub mod run;
 mod source_map;
 mod tape;
@@ -38,7 +40,8 @@ pub use config::{Config, Egress, Isolation};
 pub use error::Error;
 pub use host::{Cause, Host, ParseErrorJson, RestAnswer, RestCall};
 pub use isolate::isolate_main;
-pub use run::{Handler, Manifest, Outcome, Run};
+pub use post::{PostError, Posted, Poster};
+pub use run::{Handler, Manifest, Outcome, Ran, Run};
 
 /// Makes a test binary serve as [`Config::executable`]: `Config::new(std::env::current_exe()?)` then works in tests.
 ///

@@ -16,6 +16,53 @@ const TARGET: &str = "cloud_code";
 /// A longer line is cut; the isolate has cut it already unless it is hostile.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
+/// The most of a run's output that is kept to be stored with its failure; the oldest lines go first.
+const MAX_KEPT_BYTES: usize = 16 * 1024;
+
+/// The last lines of one run.
+#[derive(Default)]
+pub(crate) struct Kept(String);
+
+impl Kept {
+    pub(crate) fn push(&mut self, level: Level, text: &str) {
+        self.0.push_str(name_of(level));
+        self.0.push_str(": ");
+        let line = printable(text); // Which makes it longer.
+        self.0
+            .push_str(&line[..line.floor_char_boundary(MAX_LINE_BYTES)]);
+        self.0.push('\n');
+        // Not for each line, which would move the whole text each time.
+        if self.0.len() > 2 * MAX_KEPT_BYTES {
+            self.cut();
+        }
+    }
+
+    /// The lines, oldest first, without the last line break; None when there are none.
+    pub(crate) fn take(&mut self) -> Option<String> {
+        self.cut();
+        let mut text = std::mem::take(&mut self.0);
+        text.pop()?;
+        Some(text)
+    }
+
+    /// Drops whole lines from the front until the limit is kept.
+    fn cut(&mut self) {
+        if let Some(over) = self.0.len().checked_sub(MAX_KEPT_BYTES + 1) {
+            let end = self.0.as_bytes()[over..].iter().position(|&b| b == b'\n');
+            self.0.drain(..end.map_or(0, |end| over + end + 1));
+        }
+    }
+}
+
+fn name_of(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+    }
+}
+
 /// Output of a run.
 pub(crate) fn run(cause: &Cause, handler: &Handler, level: Level, text: &str) {
     emit(&cause.request_id, handler, level, &printable(text));
@@ -61,6 +108,22 @@ pub(crate) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_whole_lines_of_a_run_are_kept() {
+        let mut kept = Kept::default();
+        assert_eq!(kept.take(), None);
+        kept.push(Level::Warn, "a\nb\n");
+        assert_eq!(kept.take().as_deref(), Some("warn: a\\nb"));
+        for line in 0..10_000 {
+            kept.push(Level::Info, &format!("line {line}"));
+        }
+        let text = kept.take().unwrap();
+        assert!(text.len() <= MAX_KEPT_BYTES && text.len() > MAX_KEPT_BYTES - 32);
+        assert!(text.starts_with("info: line ") && text.ends_with("\ninfo: line 9999"));
+        kept.push(Level::Error, &"\u{1}".repeat(MAX_LINE_BYTES));
+        assert!(kept.take().unwrap().len() < MAX_KEPT_BYTES);
+    }
 
     #[test]
     fn a_line_of_user_code_cannot_forge_another_line() {

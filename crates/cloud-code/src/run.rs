@@ -69,11 +69,33 @@ pub enum Outcome {
         /// In terms of the files people wrote.
         stack: Option<String>,
         is_parse_error: bool,
+        /// How long it asks to be left alone before it is tried again (`error.retryAfter`, `request.retryAfter()`).
+        retry_after_ms: Option<u64>,
+        /// It says that trying again is no use (`error.retry === false`, `request.giveUp()`).
+        no_retry: bool,
     },
     /// The soft deadline passed.
     TimedOut { after: Duration },
     /// The process that ran it ended. It may have had effects; it was not run again.
     Crashed { reason: String },
+}
+
+/// A run that is over, with what it printed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ran {
+    pub outcome: Outcome,
+    /// The last lines of a run that failed, at most 16 KiB, each as `level: text`. None for a
+    /// run that succeeded or printed nothing.
+    pub logs: Option<String>,
+}
+
+impl From<Outcome> for Ran {
+    fn from(outcome: Outcome) -> Ran {
+        Ran {
+            outcome,
+            logs: None,
+        }
+    }
 }
 
 /// What a release registers.
@@ -106,11 +128,7 @@ impl Manifest {
                 manifest.warnings.push(warning);
                 continue;
             };
-            let policy = Policy {
-                unordered: listed.order.as_deref() == Some("none"),
-                ..Policy::default()
-            };
-            triggers.push((Trigger::code(kind, listed.class), policy));
+            triggers.push((Trigger::code(kind, listed.class), listed.policy));
         }
         manifest.triggers = triggers.into_iter().collect();
         Ok(manifest)
@@ -141,8 +159,9 @@ struct Listed {
 struct ListedTrigger {
     kind: String,
     class: String,
+    /// How an after-trigger is to be run; the runtime has checked it.
     #[serde(default)]
-    order: Option<String>,
+    policy: Policy,
 }
 
 /// The outcome as an isolate sends it.
@@ -165,26 +184,49 @@ pub(crate) struct ThrewJson {
     pub stack: Option<String>,
     #[serde(default)]
     pub is_parse_error: bool,
+    pub retry_after_ms: Option<u64>,
+    #[serde(default)]
+    pub no_retry: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_event::TriggerKind;
+    use tidegate_event::{Backoff, Rate, TriggerKind};
 
     #[test]
     fn a_manifest_keeps_what_it_knows_and_warns_of_the_rest() {
         let json = r#"{"functions":["hello"],"jobs":[],"extra":1,"triggers":[
-            {"kind":"afterSave","class":"Order","order":"none"},{"kind":"beforeConnect","class":"@Connect"}]}"#;
+            {"kind":"afterSave","class":"Order","policy":{"unordered":true,"original":false,"attempts":7,"timeoutMs":5,
+             "backoff":{"initialMs":1,"factor":1.5,"maxMs":9},"concurrency":2,"rate":{"count":3,"perMs":4}}},
+            {"kind":"afterDelete","class":"Order"},{"kind":"beforeConnect","class":"@Connect"}]}"#;
         let manifest = Manifest::from_json(json).unwrap();
         let order = Trigger::code(TriggerKind::AfterSave, "Order");
         assert!(
             manifest.has(&Handler::Function("hello".into()))
                 && !manifest.has(&Handler::Job("hello".into()))
         );
-        assert!(
-            manifest.triggers.policy(&order).unordered && manifest.has(&Handler::Trigger(order))
-        );
+        let policy = Policy {
+            attempts: Some(7),
+            backoff: Some(Backoff {
+                initial_ms: 1,
+                factor: 1.5,
+                max_ms: 9,
+            }),
+            timeout_ms: Some(5),
+            concurrency: Some(2),
+            rate: Some(Rate {
+                count: 3,
+                per_ms: 4,
+            }),
+            unordered: true,
+            unrecorded: false,
+            original: false,
+        };
+        assert_eq!(manifest.triggers.policy(&order), policy);
+        let deletion = Trigger::code(TriggerKind::AfterDelete, "Order");
+        assert_eq!(manifest.triggers.policy(&deletion), Policy::default());
+        assert!(manifest.has(&Handler::Trigger(order)));
         assert_eq!(
             manifest.warnings,
             ["beforeConnect on @Connect is registered but not supported yet"]

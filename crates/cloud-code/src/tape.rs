@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::calls::{Answer, Call};
 use crate::child::Child;
+use crate::host::is_unsafe;
 
 /// A run whose calls and answers take more than this is no longer recorded, and not begun again.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -187,12 +188,11 @@ impl Asked {
 
 impl What {
     fn of(call: &Call, json: &str) -> What {
-        let (method, target) = match call {
-            Call::Rest(rest) => (&rest.method, &rest.path),
-            Call::Fetch(request) => (&request.method, &request.url),
+        let (is_write, method, target) = match call {
+            Call::Rest(rest) => (rest.is_write(), &rest.method, &rest.path),
+            Call::Fetch(request) => (is_unsafe(&request.method), &request.method, &request.url),
             Call::Abort(_) => unreachable!("an abort asks nothing"),
         };
-        let is_write = !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
         // One key for the whole process: attempts of one run are compared with each other.
         static HASHER: OnceLock<RandomState> = OnceLock::new();
         let hash = if is_write {

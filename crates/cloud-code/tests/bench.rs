@@ -29,7 +29,7 @@ fn cpu(pids: &[i32]) -> Duration {
 
 async fn measure(what: &str, code: &Arc<CloudCode>, run: Run, count: usize, concurrency: usize) {
     let pids = isolates(code).await;
-    let (cpu_before, began) = (cpu(&pids), Instant::now());
+    let (cpu_before, own_before, began) = (cpu(&pids), cpu(&[]), Instant::now());
     let lanes: Vec<_> = (0..concurrency)
         .map(|_| {
             let (code, run) = (code.clone(), run.clone());
@@ -44,10 +44,12 @@ async fn measure(what: &str, code: &Arc<CloudCode>, run: Run, count: usize, conc
         lane.await.unwrap();
     }
     let (wall, used) = (began.elapsed(), cpu(&pids).saturating_sub(cpu_before));
+    let in_isolates = used.saturating_sub(cpu(&[]).saturating_sub(own_before));
     let per_run = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
     println!(
-        "{what:<40} concurrency {concurrency:>3}: {:>6.1} us CPU, {:>6.1} us wall, {count} runs in {wall:.2?}",
+        "{what:<40} concurrency {concurrency:>3}: {:>6.1} us CPU ({:.1} in isolates), {:>6.1} us wall, {count} runs in {wall:.2?}",
         per_run(used),
+        per_run(in_isolates),
         per_run(wall)
     );
 }
@@ -126,6 +128,40 @@ async fn measure_the_machine() {
         function("hello", Value::Null),
         1_000,
         1,
+    )
+    .await;
+}
+
+/// The cheapest after-trigger, many times, for a profiler to look at. `BENCH_RUNTIME` names another build of the runtime
+/// to compare with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn measure_after_save() {
+    let main = "Parse.Cloud.afterSave('Order', () => {});
+        Parse.Cloud.afterSave('Item', async ({ object }) => { await object.get('price') });";
+    let project = crate::support::Project::new(&[("cloud/main.js", main)]);
+    let bundle = tidegate_cloud_code::bundle(&project.path).await.unwrap();
+    let other = std::env::var("BENCH_RUNTIME").ok();
+    let config = Config {
+        isolates: 1,
+        runtime: other.map(|path| std::fs::read_to_string(path).unwrap().into()),
+        ..crate::parse::real_config()
+    };
+    let host = Arc::new(crate::support::Shared(TestHost::new()));
+    let code = CloudCode::load(&config, bundle, host).await.unwrap();
+    println!("isolate {:?}", isolates(&code).await);
+    measure("warm-up", &code, after_save(), 5_000, 64).await;
+    for _ in 0..5 {
+        measure("after-trigger", &code, after_save(), 40_000, 64).await;
+    }
+    let mut reads = after_save();
+    reads.handler = Handler::Trigger(Trigger::code(TriggerKind::AfterSave, "Item"));
+    measure(
+        "after-trigger that reads and awaits",
+        &code,
+        reads,
+        40_000,
+        64,
     )
     .await;
 }

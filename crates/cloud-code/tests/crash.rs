@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tidegate_cloud_code::{Config, Outcome};
+use tidegate_cloud_code::{Config, Outcome, Ran};
 
 use crate::support::{
-    ALONE, TestHost, call, config, exists, is_alive, isolates, limited, load, load_with, signal,
-    until,
+    ALONE, TestHost, call, config, exists, function, is_alive, isolates, limited, load, load_with,
+    signal, until,
 };
 
 const SOURCE: &str = "define('gate', async (n, run) => { await run.host({ kind: 'rest', path: 'gate' }); return n });
@@ -56,7 +56,7 @@ async fn an_isolate_that_dies_takes_no_waiting_run_along() {
 async fn a_run_whose_process_dies_twice_under_it_is_given_up() {
     let _alone = ALONE.lock().await;
     let host = TestHost::new();
-    let source = "define('busy', (_, run) => { __native.call(run.id, 1, JSON.stringify({ kind: 'rest', path: 'echo' })); while (true); });
+    let source = "define('busy', (_, run) => { run.log('warn', 'I am busy'); __native.call(run.id, 1, JSON.stringify({ kind: 'rest', path: 'echo' })); while (true); });
         define('quick', (n) => n)";
     let config = Config {
         isolates: 1,
@@ -65,7 +65,7 @@ async fn a_run_whose_process_dies_twice_under_it_is_given_up() {
     let code = load_with(&config, source, &host).await.unwrap();
     let run = tokio::spawn({
         let code = code.clone();
-        async move { call(&code, "busy", Value::Null).await }
+        async move { code.run_logged(function("busy", Value::Null)).await }
     });
     host.arrived(1).await;
     let computing = |pid: &i32| {
@@ -85,9 +85,18 @@ async fn a_run_whose_process_dies_twice_under_it_is_given_up() {
             Outcome::Returned(json!(1))
         );
     }
-    let Outcome::Crashed { reason } = run.await.unwrap() else {
+    let Ran {
+        outcome: Outcome::Crashed { reason },
+        logs,
+    } = run.await.unwrap()
+    else {
         panic!("it crashed")
     };
+    assert_eq!(
+        logs.as_deref(),
+        Some("warn: I am busy"),
+        "said twice, shown once"
+    );
     assert_eq!(
         reason,
         "the process that ran it was ended by signal SIGSEGV"

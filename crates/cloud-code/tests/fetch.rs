@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_cloud_code::{Cause, CloudCode, Config, Egress, Handler, Outcome, Run};
-use tidegate_event::{EventId, Lsn, Trigger, TriggerKind};
+use tidegate_event::{EffectScope, Trigger, TriggerKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -297,13 +297,15 @@ async fn an_aborted_request_is_closed_and_answered() {
 async fn an_after_triggers_requests_carry_the_same_key_on_each_attempt() {
     let web = Web::start().await;
     let code = allowing(&[&web]).await;
-    let parent = EventId {
-        epoch: 1,
-        commit_lsn: Lsn(0x16_B374_D848),
-        ordinal: 2,
+    let scope = EffectScope {
+        cause: "1-16.B374D848-2:afterSave:Order".into(),
+        log_offset: Some(1),
+        path: String::new(),
+        is_recorded: true,
+        earlier: Arc::default(),
     };
     let cause = Arc::new(Cause {
-        parent: Some(parent),
+        effects: Some(scope),
         ..Cause::default()
     });
     let trigger = Trigger::code(TriggerKind::AfterSave, "Order");
@@ -330,8 +332,8 @@ async fn an_after_triggers_requests_carry_the_same_key_on_each_attempt() {
     assert_eq!(
         keys,
         [
-            "1-16.B374D848-2:afterSave:Order:0",
-            "1-16.B374D848-2:afterSave:Order:0",
+            "1-16.B374D848-2:afterSave:Order:1",
+            "1-16.B374D848-2:afterSave:Order:1",
             "own"
         ]
     );

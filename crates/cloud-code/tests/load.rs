@@ -204,7 +204,9 @@ async fn a_failed_load_leaves_no_process() {
             code: 1,
             message: "x".into(),
             stack: None,
-            is_parse_error: false
+            is_parse_error: false,
+            retry_after_ms: None,
+            no_retry: false,
         }),
         "x"
     );

@@ -5,12 +5,14 @@
 
 tidegate_cloud_code::isolate_entry_for_tests!();
 
+mod after;
 mod bench;
 mod crash;
 mod displaced;
 mod fetch;
 mod hostile;
 mod load;
+mod logs;
 mod parse;
 mod runs;
 mod sandbox;

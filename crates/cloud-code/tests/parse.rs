@@ -30,7 +30,7 @@ async fn load_project(
     CloudCode::load(&real_config(), bundle, Arc::new(Shared(host.clone()))).await
 }
 
-async fn load_main(main: &str, host: &Arc<TestHost>) -> Arc<CloudCode> {
+pub async fn load_main(main: &str, host: &Arc<TestHost>) -> Arc<CloudCode> {
     load_project(&[("cloud/main.js", main)], host)
         .await
         .unwrap()
@@ -42,7 +42,7 @@ fn params(name: &str, params: Value) -> Run {
     function(name, request)
 }
 
-fn trigger(kind: TriggerKind, request: Value) -> Run {
+pub fn trigger(kind: TriggerKind, request: Value) -> Run {
     Run {
         handler: Handler::Trigger(Trigger::code(kind, "Order")),
         ..function("", request)

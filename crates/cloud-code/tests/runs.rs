@@ -52,6 +52,8 @@ async fn what_a_handler_throws_is_an_outcome() {
         message,
         stack: Some(stack),
         is_parse_error: false,
+        retry_after_ms: None,
+        no_retry: false,
     } = call(&code, "error", Value::Null).await
     else {
         panic!("not as expected")

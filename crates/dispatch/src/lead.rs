@@ -1,4 +1,4 @@
-//! The path: read → match → queue → settle.
+//! The path: read → match → queue or hold → settle.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -10,19 +10,21 @@ use tidegate_queue::Queue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::backlog::Backlog;
+use crate::look::Looker;
 use crate::maintain::maintain;
-use crate::plan::plan;
-use crate::settle::Unsettled;
-use crate::{Config, Error, metric_names};
+use crate::plan::{Batch, Triggers};
+use crate::settle::Pending;
+use crate::{Config, Error, metric_names, operation};
 
-/// How often outcomes are looked for while some are awaited. Each look reads the outcomes after the settled offset.
-const BUSY_SETTLE_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Most events remembered behind the oldest that is not settled: some 16 bytes each.
-const MAX_REMEMBERED_EVENTS: usize = 200_000;
+/// How often the offsets are recorded while they move.
+const RECORD_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often the gauges are set; counting what is unfinished is a query.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Most keys of held deliveries that a new leader learns by name.
+const MAX_KNOWN_HELD_KEYS: u64 = 1_000;
 
 /// Takes the lead if it is free, and keeps it until `shutdown` or an error.
 pub(crate) async fn lead(
@@ -38,6 +40,7 @@ pub(crate) async fn lead(
     tokio::select! {
         led = dispatch(config, log, queue, triggers, shutdown, leadership) => led,
         () = maintain(config, log, shutdown) => Ok(()),
+        () = operation::work(log, triggers) => Ok(()),
     }
 }
 
@@ -50,17 +53,23 @@ async fn dispatch(
     leadership: Leadership,
 ) -> Result<(), Error> {
     let mut listener = log.listen().await?;
-    let mut dispatch = Dispatch::resume(log, queue, leadership).await?;
+    let mut paused = log.watch_holding().await?;
+    let mut dispatch = Dispatch::resume(config, log, queue, leadership, triggers, &paused).await?;
     tracing::info!(log.offset = dispatch.cursor, "leading dispatch");
     while !shutdown.is_cancelled() {
-        let triggers = triggers.borrow().clone();
-        dispatch.follow_triggers(&triggers).await?;
-        let queued = dispatch.queue_next_batch(config, &triggers).await?;
-        dispatch.settle_when_due().await?;
-        if queued == 0 {
-            let at_most = dispatch.idle_time(config);
+        let known = triggers.borrow().clone();
+        dispatch.follow_triggers(&known, &paused).await?;
+        dispatch.follow_pauses(&paused).await?;
+        dispatch.take_in_looks().await?;
+        let moved = dispatch.queue_next().await? | dispatch.drain().await?;
+        dispatch.look_when_due().await?;
+        dispatch.record_when_due().await?;
+        if !moved {
+            let at_most = dispatch.idle_time();
             tokio::select! {
                 changed = listener.changed(at_most) => changed?,
+                () = dispatch.looker.answered() => {}
+                _ = paused.changed() => {}
                 () = shutdown.cancelled() => {}
             }
         }
@@ -69,118 +78,117 @@ async fn dispatch(
 }
 
 /// One leader's position.
-struct Dispatch<'a> {
-    log: &'a EventLog,
-    queue: &'a Queue,
+pub(crate) struct Dispatch<'a> {
+    pub config: &'a Config,
+    pub log: &'a EventLog,
+    pub queue: &'a Queue,
     leadership: Leadership,
-    state: DispatchState,
-    /// Everything up to here has been queued in this generation.
-    cursor: u64,
-    /// Events up to here may have been queued before: those with an outcome are not queued again.
+    pub state: DispatchState,
+    /// Everything up to here has been queued in this generation, or held.
+    pub cursor: u64,
+    /// Events up to here may have been decided about before: those with an outcome are not queued again.
     repeated_until: u64,
-    /// Names of the triggers that the queue is filled by.
-    triggers: Vec<String>,
-    unsettled: Unsettled,
-    settled_at: Instant,
+    /// By which the queue is filled.
+    pub triggers: Triggers,
+    pub backlog: Backlog,
+    pub pending: Pending,
+    /// Events that were read and not yet dispatched.
+    pub batch: Batch,
+    pub ahead: Ahead,
+    pub looker: Looker,
+    recorded_at: Instant,
     reported_at: Instant,
+}
+
+/// How far the log was searched beyond deliveries that are over their share, for others that could go on.
+#[derive(Default)]
+pub(crate) struct Ahead {
+    pub searched_until: u64,
+    /// Events up to here make way: what is over its share is held, so that something behind it can go on.
+    pub make_way_until: u64,
+    /// Others that are over their share were met.
+    pub has_met_others: bool,
+    pub searched_at: Option<Instant>,
+    /// True while the next delivery may not go on.
+    pub is_blocked: bool,
 }
 
 impl<'a> Dispatch<'a> {
     /// Begins after the last settled event: queueing again what is still queued does nothing.
     async fn resume(
+        config: &'a Config,
         log: &'a EventLog,
         queue: &'a Queue,
         leadership: Leadership,
+        triggers: &watch::Receiver<TriggerSet>,
+        paused: &watch::Receiver<HashSet<String>>,
     ) -> Result<Self, Error> {
         let state = log.dispatch_state().await?;
         let mut dispatch = Dispatch {
+            config,
             log,
             queue,
             leadership,
             cursor: state.settled_offset,
             repeated_until: log.last_offset().await?,
-            triggers: state.triggers.clone(),
-            state,
-            unsettled: Unsettled::default(),
-            settled_at: Instant::now(),
+            triggers: Triggers::of(&triggers.borrow().clone()),
+            backlog: Backlog::new(0, 0, 0),
+            pending: Pending::default(),
+            batch: Batch::default(),
+            ahead: Ahead::default(),
+            looker: Looker::start(log, queue),
+            recorded_at: Instant::now(),
             reported_at: Instant::now(),
+            state,
         };
-        if queue.generation().await? != Some(dispatch.state.generation) {
-            dispatch.begin_generation().await?;
+        let is_same = dispatch.triggers.marks == dispatch.state.triggers;
+        if is_same && queue.generation().await? == Some(dispatch.state.generation) {
+            let paused = paused.borrow().clone();
+            dispatch.forget_queue(&paused).await?;
+            // Deliveries are held first and pushed in the order of the log: what is not held up to the last one is there.
+            let last = queue.last_pushed(dispatch.state.generation).await?;
+            dispatch.backlog.queued_until = last.unwrap_or_default();
+        } else {
+            dispatch.begin_generation(paused).await?;
         }
         Ok(dispatch)
     }
 
     /// Begins a generation when the triggers are others than those that the queue was filled by: a delivery's place
     /// in the queue counts an event's triggers, and must mean the same one whenever it is queued again.
-    async fn follow_triggers(&mut self, triggers: &TriggerSet) -> Result<(), Error> {
-        let names: Vec<String> = triggers.iter().map(ToString::to_string).collect();
-        if names == self.triggers {
+    async fn follow_triggers(
+        &mut self,
+        triggers: &TriggerSet,
+        paused: &watch::Receiver<HashSet<String>>,
+    ) -> Result<(), Error> {
+        if self.looker.is_generation_over() {
+            return self.begin_generation(paused).await;
+        }
+        if self.triggers.is_of(triggers) {
             return Ok(());
         }
-        self.triggers = names;
-        self.begin_generation().await
-    }
-
-    /// Queues the deliveries of the next events; returns how many events there were.
-    async fn queue_next_batch(
-        &mut self,
-        config: &Config,
-        triggers: &TriggerSet,
-    ) -> Result<usize, Error> {
-        // An object that is parked for long holds up the settled offset, but not the others.
-        let room = config.max_queued.saturating_sub(self.unsettled.pending()) as usize;
-        let memory = MAX_REMEMBERED_EVENTS.saturating_sub(self.unsettled.len());
-        let limit = config.batch_max_events.min(room).min(memory);
-        let entries = if limit == 0 {
-            Vec::new()
-        } else {
-            self.log.read(self.cursor, limit).await?
-        };
-        let Some(last) = entries.last().map(|entry| entry.log_offset) else {
-            return Ok(0);
-        };
-        let count = entries.len();
-        let settled = match self.cursor < self.repeated_until {
-            true => self.log.settled_deliveries(self.cursor, last).await?,
-            false => HashSet::new(),
-        };
-        let plan = plan(entries, triggers, &settled);
-        failpoint::pass(failpoint::DISPATCH_READ);
-        match self
-            .queue
-            .push(self.state.generation, &plan.deliveries)
-            .await
-        {
-            Ok(()) => {}
-            Err(tidegate_queue::Error::GenerationLost { .. }) => {
-                self.begin_generation().await?;
-                return Ok(count);
-            }
-            // Workers are behind; the backlog waits where it is.
-            Err(tidegate_queue::Error::Full { .. }) => return Ok(0),
-            Err(error) => return Err(error.into()),
+        let next = Triggers::of(triggers);
+        let is_same = next.marks == self.triggers.marks;
+        // Policies may have changed with the same names.
+        self.triggers = next;
+        match is_same {
+            true => Ok(()),
+            false => self.begin_generation(paused).await,
         }
-        counter!(metric_names::DELIVERIES_QUEUED).increment(plan.deliveries.len() as u64);
-        failpoint::pass(failpoint::DISPATCH_QUEUED);
-        self.unsettled.add(&plan.owed);
-        self.cursor = last;
-        Ok(count)
     }
 
     /// Begins a new generation of the queue and goes back to the first event that is not settled.
-    async fn begin_generation(&mut self) -> Result<(), Error> {
-        self.repeated_until = self.log.last_offset().await?;
+    async fn begin_generation(
+        &mut self,
+        paused: &watch::Receiver<HashSet<String>>,
+    ) -> Result<(), Error> {
+        let end = self.log.last_offset().await?;
         let mut generation = self.state.generation + 1;
         loop {
             // Postgres first: a crash in between leaves a generation that Redis does not know, and the next leader begins another.
-            self.record_in(generation).await?;
+            self.record_generation(generation).await?;
             failpoint::pass(failpoint::DISPATCH_GENERATION_RECORDED);
-            match self
-                .queue
-                .open_generation(generation, self.repeated_until)
-                .await
-            {
+            match self.queue.open_generation(generation, end).await {
                 Ok(()) => break,
                 // Redis is older than this log: it knows generations that the log does not.
                 Err(tidegate_queue::Error::GenerationLost {
@@ -191,8 +199,8 @@ impl<'a> Dispatch<'a> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.unsettled.clear();
-        self.cursor = self.state.settled_offset;
+        let paused = paused.borrow().clone();
+        self.forget_queue(&paused).await?;
         counter!(metric_names::QUEUE_GENERATIONS).increment(1);
         tracing::info!(
             generation = self.state.generation,
@@ -202,19 +210,46 @@ impl<'a> Dispatch<'a> {
         Ok(())
     }
 
-    async fn settle_when_due(&mut self) -> Result<(), Error> {
-        if self.settled_at.elapsed() < BUSY_SETTLE_INTERVAL {
+    /// Goes back to the first event that is not settled, and learns from the log what is held.
+    async fn forget_queue(&mut self, paused: &HashSet<String>) -> Result<(), Error> {
+        self.repeated_until = self.log.last_offset().await?;
+        let names = self.triggers.names().len();
+        let Config {
+            max_queued,
+            max_queued_bytes,
+            ..
+        } = *self.config;
+        self.backlog = Backlog::new(max_queued, max_queued_bytes, names);
+        self.backlog.queued_until = (self.state.log_offset, u16::MAX);
+        let holding = self.log.holding_triggers().await?;
+        let keys = self.log.held_keys(MAX_KNOWN_HELD_KEYS).await?;
+        self.backlog
+            .take_in_held(&self.triggers, &holding, &keys, paused, self.repeated_until);
+        self.pending.clear();
+        self.looker.forget();
+        self.batch = Batch::default();
+        self.ahead = Ahead::default();
+        self.cursor = self.state.settled_offset;
+        Ok(())
+    }
+
+    /// Reads events after `after`, with those of their deliveries that are not finished.
+    pub async fn read(&self, after: u64) -> Result<Batch, Error> {
+        let limit = self.config.batch_max_events;
+        let entries = self.log.read_stored(after, limit).await?;
+        let last = entries.last().map_or(after, |entry| entry.log_offset);
+        let finished = match after < self.repeated_until {
+            true => self.log.settled_deliveries(after, last).await?,
+            false => HashSet::new(),
+        };
+        Batch::of(entries, &self.triggers, &finished)
+    }
+
+    async fn record_when_due(&mut self) -> Result<(), Error> {
+        if self.recorded_at.elapsed() < RECORD_INTERVAL {
             return Ok(());
         }
-        self.settled_at = Instant::now();
-        if self.queue.generation().await? != Some(self.state.generation) {
-            return self.begin_generation().await;
-        }
-        let counts = self
-            .log
-            .settled_counts(self.state.settled_offset, self.cursor, &self.triggers)
-            .await?;
-        self.unsettled.take_in(&counts);
+        self.recorded_at = Instant::now();
         self.record().await?;
         if self.reported_at.elapsed() >= REPORT_INTERVAL {
             self.reported_at = Instant::now();
@@ -224,16 +259,7 @@ impl<'a> Dispatch<'a> {
     }
 
     async fn record(&mut self) -> Result<(), Error> {
-        self.record_in(self.state.generation).await
-    }
-
-    async fn record_in(&mut self, generation: u64) -> Result<(), Error> {
-        let next = DispatchState {
-            log_offset: self.cursor,
-            settled_offset: self.unsettled.settled_offset(self.cursor),
-            generation,
-            triggers: self.triggers.clone(),
-        };
+        let next = self.next_state(self.state.generation);
         if next != self.state {
             self.leadership.record(&next).await?;
             failpoint::pass(failpoint::DISPATCH_RECORDED);
@@ -242,21 +268,37 @@ impl<'a> Dispatch<'a> {
         Ok(())
     }
 
+    async fn record_generation(&mut self, generation: u64) -> Result<(), Error> {
+        let next = self.next_state(generation);
+        self.leadership.record_durably(&next).await?;
+        self.state = next;
+        Ok(())
+    }
+
+    fn next_state(&self, generation: u64) -> DispatchState {
+        DispatchState {
+            // What was decided about once stays so, also while a new queue is filled.
+            log_offset: self.cursor.max(self.state.log_offset),
+            settled_offset: self.pending.settled_offset(self.cursor),
+            generation,
+            triggers: self.triggers.marks.clone(),
+        }
+    }
+
     async fn report(&self) -> Result<(), Error> {
         let (failed, dead) = self.log.unfinished().await?;
         let lag = self.log.last_offset().await?.saturating_sub(self.cursor);
-        gauge!(metric_names::DELIVERIES_PENDING).set(self.unsettled.pending() as f64);
+        gauge!(metric_names::DELIVERIES_PENDING).set(self.backlog.total() as f64);
         gauge!(metric_names::DELIVERIES_FAILED).set(failed as f64);
         gauge!(metric_names::DELIVERIES_DEAD).set(dead as f64);
         gauge!(metric_names::DISPATCH_LAG_EVENTS).set(lag as f64);
         Ok(())
     }
 
-    fn idle_time(&self, config: &Config) -> Duration {
-        if self.unsettled.len() == 0 {
-            config.settle_interval
-        } else {
-            BUSY_SETTLE_INTERVAL
+    fn idle_time(&self) -> Duration {
+        match self.pending.is_empty() {
+            true => self.config.settle_interval,
+            false => self.looker.time_to_next(self.ahead.is_blocked),
         }
     }
 }

@@ -1,33 +1,22 @@
-//! Capture's side: the checkpoint, and appending events under it.
+//! Capture's side: appending events under the checkpoint, and moving it where there are none.
+
+use std::time::SystemTime;
 
 use tidegate_event::{ChangeEvent, Lsn};
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Statement};
 
-use crate::{Error, EventLog};
+use crate::checkpoint::Heartbeat;
+use crate::{Checkpoint, Error, EventLog};
 
 /// Most events in one append; a transaction larger than this is cut and resumed by ordinal.
 pub const MAX_EVENTS_PER_APPEND: usize = 5_000;
-
-/// How far the log has got with one slot; moved in the same statement that adds the events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
-    pub slot_name: String,
-    pub epoch: u32,
-    pub system_identifier: String,
-    pub timeline: u32,
-    /// Commit of the last transaction of which an event is in the log.
-    pub commit_lsn: Lsn,
-    /// How many of that transaction's events are in the log.
-    pub ordinal: u32,
-    /// End of the last transaction that is wholly in the log: what may be confirmed to Postgres.
-    pub end_lsn: Lsn,
-}
 
 /// Capture's way into the log; holds a connection of its own. One at a time can move a slot's checkpoint.
 pub struct Appender {
     client: Client,
     append: Statement,
+    advance: Statement,
     checkpoint: Checkpoint,
 }
 
@@ -50,51 +39,13 @@ with moved as (
 )
 select last_offset, pg_notify('tidegate_event', last_offset::text) from log";
 
+const ADVANCE: &str = "
+update tidegate.capture
+   set end_lsn = greatest(end_lsn, $5), oldest_xid = coalesce($6, oldest_xid),
+       heartbeat_at = coalesce($7, heartbeat_at), updated_at = clock_timestamp()
+ where slot_name = $1 and epoch = $2 and commit_lsn = $3 and ordinal = $4";
+
 impl EventLog {
-    /// The checkpoint of `slot`, or None when this log never followed it.
-    pub async fn checkpoint(&self, slot: &str) -> Result<Option<Checkpoint>, Error> {
-        let client = self.client().await?;
-        let row = client
-            .query_opt(
-                "select slot_name, epoch, system_identifier, timeline, commit_lsn, ordinal, end_lsn
-                   from tidegate.capture where slot_name = $1",
-                &[&slot],
-            )
-            .await?;
-        Ok(row.map(|row| Checkpoint {
-            slot_name: row.get(0),
-            epoch: row.get::<_, i32>(1) as u32,
-            system_identifier: row.get(2),
-            timeline: row.get::<_, i32>(3) as u32,
-            commit_lsn: lsn(row.get(4)),
-            ordinal: row.get::<_, i32>(5) as u32,
-            end_lsn: lsn(row.get(6)),
-        }))
-    }
-
-    /// Records that a new slot is followed from here on, unless another process has just done so; returns what holds.
-    pub async fn create_checkpoint(&self, checkpoint: &Checkpoint) -> Result<Checkpoint, Error> {
-        let client = self.client().await?;
-        client
-            .execute(
-                "insert into tidegate.capture
-                     (slot_name, epoch, system_identifier, timeline, commit_lsn, ordinal, end_lsn)
-                 values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing",
-                &[
-                    &checkpoint.slot_name,
-                    &(checkpoint.epoch as i32),
-                    &checkpoint.system_identifier,
-                    &(checkpoint.timeline as i32),
-                    &pg_lsn(checkpoint.commit_lsn),
-                    &(checkpoint.ordinal as i32),
-                    &pg_lsn(checkpoint.end_lsn),
-                ],
-            )
-            .await?;
-        let found = self.checkpoint(&checkpoint.slot_name).await?;
-        Ok(found.unwrap_or_else(|| checkpoint.clone()))
-    }
-
     /// Becomes the writer that continues at `checkpoint`.
     pub async fn appender(&self, checkpoint: Checkpoint) -> Result<Appender, Error> {
         let (client, connection) = self.dedicated().await?;
@@ -102,9 +53,11 @@ impl EventLog {
         // The log is the promise that a change is not lost: whatever the database's default is, wait for the disk.
         client.batch_execute("set synchronous_commit = on").await?;
         let append = client.prepare(APPEND).await?;
+        let advance = client.prepare(ADVANCE).await?;
         Ok(Appender {
             client,
             append,
+            advance,
             checkpoint,
         })
     }
@@ -165,6 +118,47 @@ impl Appender {
         self.checkpoint.ordinal = last.id.ordinal + 1;
         self.checkpoint.end_lsn = end_lsn;
         Ok(row.get::<_, i64>(0) as u64)
+    }
+
+    /// Records that everything up to `end_lsn` is in the log, or was none of ours; with it, the heartbeat seen by then.
+    ///
+    /// Must be done before a position is confirmed to Postgres: see [`Checkpoint::end_lsn`].
+    ///
+    /// # Errors
+    /// As [`Appender::append`].
+    pub async fn advance(
+        &mut self,
+        end_lsn: Lsn,
+        heartbeat: Option<Heartbeat>,
+    ) -> Result<(), Error> {
+        let at = &mut self.checkpoint;
+        let oldest_xid = heartbeat.map(|heartbeat| heartbeat.oldest_xid as i64);
+        let sent_at: Option<SystemTime> = heartbeat.map(|heartbeat| heartbeat.sent_at);
+        let moved = self
+            .client
+            .execute(
+                &self.advance,
+                &[
+                    &at.slot_name,
+                    &(at.epoch as i32),
+                    &pg_lsn(at.commit_lsn),
+                    &(at.ordinal as i32),
+                    &pg_lsn(end_lsn),
+                    &oldest_xid,
+                    &sent_at,
+                ],
+            )
+            .await?;
+        if moved == 0 {
+            return Err(Error::Fenced {
+                slot: at.slot_name.clone(),
+            });
+        }
+        at.end_lsn = at.end_lsn.max(end_lsn);
+        at.oldest_xid = heartbeat
+            .map(|heartbeat| heartbeat.oldest_xid)
+            .or(at.oldest_xid);
+        Ok(())
     }
 }
 

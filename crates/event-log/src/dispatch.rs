@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use crate::{Error, EventLog};
 
 /// Held by the one active dispatcher; the number is arbitrary but must never change.
-const DISPATCH_LOCK: i64 = 7_433_042_852;
+pub(crate) const DISPATCH_LOCK: i64 = 7_433_042_852;
 
 /// How far dispatch has got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,35 +30,28 @@ impl EventLog {
     pub async fn lead_dispatch(&self) -> Result<Option<Leadership>, Error> {
         let (client, connection) = self.dedicated().await?;
         tokio::spawn(connection);
+        // An offset that is lost with the server is found again; only a generation must be durable at once.
+        client.batch_execute("set synchronous_commit = off").await?;
         let row = client
             .query_one("select pg_try_advisory_lock($1)", &[&DISPATCH_LOCK])
             .await?;
         Ok(row.get::<_, bool>(0).then_some(Leadership { client }))
     }
 
-    /// How many of `triggers` have a final outcome, for each event after `after`, up to and with `up_to`, ascending;
-    /// events without one are left out.
-    pub async fn settled_counts(
-        &self,
-        after: u64,
-        up_to: u64,
-        triggers: &[String],
-    ) -> Result<Vec<(u64, u32)>, Error> {
+    /// Which deliveries of these events have a final outcome: (log offset, trigger, whether it is held).
+    pub async fn finished_among(&self, offsets: &[u64]) -> Result<Vec<(u64, String, bool)>, Error> {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(
-                "select log_offset, count(*)::integer from tidegate.outcome
-                  where log_offset > $1 and log_offset <= $2 and status <> 'retry'
-                    and trigger = any($3)
-                  group by log_offset order by log_offset",
+                "select log_offset, trigger, status = 'held' from tidegate.outcome
+                  where log_offset = any($1) and status <> 'retry'",
             )
             .await?;
-        let rows = client
-            .query(&statement, &[&(after as i64), &(up_to as i64), &triggers])
-            .await?;
-        let entry =
-            |row: &tokio_postgres::Row| (row.get::<_, i64>(0) as u64, row.get::<_, i32>(1) as u32);
-        Ok(rows.iter().map(entry).collect())
+        let offsets: Vec<i64> = offsets.iter().map(|offset| *offset as i64).collect();
+        let rows = client.query(&statement, &[&offsets]).await?;
+        let finished =
+            |row: &tokio_postgres::Row| (row.get::<_, i64>(0) as u64, row.get(1), row.get(2));
+        Ok(rows.iter().map(finished).collect())
     }
 
     /// The deliveries after `log_offset`, up to and with `up_to`, that already have a final outcome.
@@ -68,12 +61,14 @@ impl EventLog {
         up_to: u64,
     ) -> Result<std::collections::HashSet<(u64, String)>, Error> {
         let client = self.client().await?;
-        let rows = client
-            .query(
+        let statement = client
+            .prepare_cached(
                 "select log_offset, trigger from tidegate.outcome
                   where log_offset > $1 and log_offset <= $2 and status <> 'retry'",
-                &[&(after as i64), &(up_to as i64)],
             )
+            .await?;
+        let rows = client
+            .query(&statement, &[&(after as i64), &(up_to as i64)])
             .await?;
         Ok(rows
             .iter()
@@ -99,6 +94,18 @@ impl EventLog {
 }
 
 impl Leadership {
+    /// As [`Leadership::record`], and durable when it returns: for a new generation.
+    pub async fn record_durably(&self, state: &DispatchState) -> Result<(), Error> {
+        self.client
+            .batch_execute("set synchronous_commit = on")
+            .await?;
+        self.record(state).await?;
+        Ok(self
+            .client
+            .batch_execute("set synchronous_commit = off")
+            .await?)
+    }
+
     /// Records `state`. Runs on the connection that holds the lock: who lost the lock cannot record.
     pub async fn record(&self, state: &DispatchState) -> Result<(), Error> {
         let statement = "update tidegate.dispatch

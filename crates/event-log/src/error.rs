@@ -10,6 +10,9 @@ pub enum Error {
     /// Somebody else appends; stop, and let them.
     #[error("another capture has moved the checkpoint of slot {slot}: this one must stop")]
     Fenced { slot: String },
+    /// Somebody else has filled it; stop.
+    #[error("gap {gap} is not open any more: another resync has filled it")]
+    GapClosed { gap: i64 },
     /// The configuration is wrong; retrying does not help.
     #[error("DATABASE_URL is not a Postgres connection string")]
     Config { source: BoxError },
@@ -29,6 +32,12 @@ pub enum Error {
         log_offset: u64,
         source: serde_json::Error,
     },
+    /// The wrong database, or no server has run on it yet.
+    #[error("there is no event log in this database: has a Tidegate server run on it?")]
+    NoLog,
+    /// A replay or backfill cannot go on; tell who asked for it.
+    #[error("{reason}")]
+    Operation { reason: String },
 }
 
 impl Error {

@@ -1,17 +1,37 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Layout, in the order of an event's life: `append` (capture), `read` and `dispatch` (dispatch),
-//! `lane` and `outcome` (worker), `retention` (maintenance). `listen` wakes a reader when there is more.
+//! Layout, in the order of an event's life: `checkpoint`, `append` and `gap` (capture), `read` and `dispatch` (dispatch),
+//! `lane` and `outcome` (worker), `retention` (maintenance). `effect` is what handlers wrote (write path), `wait` waits for outcomes (proxy). `follow`
+//! and `sink` serve those outside. `operation` is long work that operators ask for, `replay` and `backfill` its two kinds;
+//! `inspect` and `trace` show people what became of an event. `listen` wakes a reader when there is more.
 
 pub mod append;
+pub mod backfill;
+mod backfill_chunk;
+mod backfill_live;
+pub mod checkpoint;
 pub mod dispatch;
+pub mod effect;
 mod error;
+pub mod follow;
+pub mod gap;
+pub mod held;
+pub mod inspect;
 pub mod lane;
 pub mod listen;
 mod migrate;
+pub mod operation;
 pub mod outcome;
+pub mod pause;
 pub mod read;
+mod redeliver;
+pub mod replay;
+mod replay_choice;
+mod replay_scan;
 pub mod retention;
+pub mod sink;
+pub mod trace;
+pub mod wait;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,13 +39,20 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use tokio_postgres::NoTls;
 
-pub use append::{Appender, Checkpoint};
+pub use append::Appender;
+pub use checkpoint::{Checkpoint, Heartbeat};
 pub use dispatch::{DispatchState, Leadership};
 pub use error::Error;
+pub use follow::{Lines, LogLine};
+pub use gap::Gap;
+pub use held::{Frozen, HeldKey, Holding, Resumed, Which};
 pub use lane::{LaneLease, Lanes};
 pub use listen::Listener;
 pub use outcome::{Outcome, Status};
-pub use read::LogEntry;
+pub use pause::TriggerState;
+pub use read::{LogEntry, StoredEntry};
+pub use sink::SinkClaim;
+pub use wait::TokenWaits;
 
 /// Where the log lives and how much of the server it may use.
 #[derive(Clone, Debug)]
@@ -54,6 +81,30 @@ impl EventLog {
     /// # Errors
     /// [`Error::Unavailable`]: Postgres cannot be reached; retry. [`Error::Config`]: the URL is wrong.
     pub async fn connect(config: Config) -> Result<EventLog, Error> {
+        let log = EventLog::pooled(config)?;
+        migrate::run(&log).await?;
+        // Before the first append, so that today's events do not go to the partition that is never dropped.
+        log.ensure_partitions(retention::DAYS_AHEAD).await?;
+        Ok(log)
+    }
+
+    /// Connects to a log that a server has made, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`EventLog::connect`]; and [`Error::NoLog`].
+    pub async fn open(config: Config) -> Result<EventLog, Error> {
+        let log = EventLog::pooled(config)?;
+        let client = log.client().await?;
+        let found = client
+            .query_one("select to_regclass('tidegate.operation') is not null", &[])
+            .await?;
+        match found.get(0) {
+            true => Ok(log),
+            false => Err(Error::NoLog),
+        }
+    }
+
+    fn pooled(config: Config) -> Result<EventLog, Error> {
         let postgres = postgres_config(&config.database_url)?;
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
@@ -65,11 +116,7 @@ impl EventLog {
             .timeouts(Timeouts::wait_millis(CONNECT_TIMEOUT.as_millis() as u64))
             .build()
             .expect("a pool with timeouts has a runtime");
-        let log = EventLog { pool, postgres };
-        migrate::run(&log).await?;
-        // Before the first append, so that today's events do not go to the partition that is never dropped.
-        log.ensure_partitions(retention::DAYS_AHEAD).await?;
-        Ok(log)
+        Ok(EventLog { pool, postgres })
     }
 
     pub(crate) async fn client(&self) -> Result<Object, Error> {
@@ -94,8 +141,9 @@ fn postgres_config(url: &str) -> Result<tokio_postgres::Config, Error> {
         source: Box::new(source),
     })?;
     config.application_name("tidegate event log");
-    // Migrating says on each start what is already there.
-    config.options("-c client_min_messages=warning -c statement_timeout=60000");
+    // Migrating says on each start what is already there. Plans: custom ones for statements over partitions and arrays
+    // cost more to make than they save.
+    config.options("-c client_min_messages=warning -c statement_timeout=60000 -c plan_cache_mode=force_generic_plan");
     config.connect_timeout(CONNECT_TIMEOUT);
     // A peer that vanished is noticed, also in the middle of a statement.
     config.tcp_user_timeout(PEER_TIMEOUT);

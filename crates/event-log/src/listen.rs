@@ -17,9 +17,14 @@ pub struct Listener {
 impl EventLog {
     /// Listens for appends by any process.
     pub async fn listen(&self) -> Result<Listener, Error> {
+        self.listen_to("tidegate_event").await
+    }
+
+    pub(crate) async fn listen_to(&self, channel: &str) -> Result<Listener, Error> {
+        let listen = format!("listen {channel}");
         let (client, mut connection) = self.dedicated().await?;
         {
-            let command = client.batch_execute("listen tidegate_event");
+            let command = client.batch_execute(&listen);
             tokio::pin!(command);
             loop {
                 tokio::select! {

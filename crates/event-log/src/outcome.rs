@@ -29,6 +29,9 @@ pub struct Outcome {
     pub status: Status,
     /// How many attempts there were, this one included.
     pub attempts: u32,
+    /// How often in a row its process ended while it ran. One that is about to run and may do so again is recorded as a
+    /// retry beforehand, with this one higher.
+    pub crashes: u32,
     /// Why it failed; the handler's message, never a row's values.
     pub error: Option<String>,
     /// What it wrote to the console, when it failed.
@@ -43,6 +46,7 @@ pub struct Outcome {
 pub struct Recorded {
     pub status: Status,
     pub attempts: u32,
+    pub crashes: u32,
 }
 
 impl Status {
@@ -60,7 +64,7 @@ impl Status {
         self != Status::Retry
     }
 
-    fn from_stored(text: &str) -> Status {
+    pub(crate) fn from_stored(text: &str) -> Status {
         match text {
             "done" => Status::Done,
             "dead" => Status::Dead,
@@ -71,24 +75,32 @@ impl Status {
     }
 }
 
-// A final outcome stays: a late repeat may not turn "done" back into "retry".
+// A final outcome stays: a late repeat may not turn "done" back into "retry". But a delivery that was held while it ran
+// need not run again.
 const RECORD: &str = "
 with valid as (
     select o.*
       from unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::bigint[],
-                  $7::integer[], $8::bigint[], $9::text[])
-               as o (log_offset, trigger, status, attempts, error, duration_us, lane, fence, logs)
+                  $7::integer[], $8::bigint[], $9::text[], $10::integer[])
+               as o (log_offset, trigger, status, attempts, error, duration_us, lane, fence, logs, crashes)
       join tidegate.lane on lane.lane = o.lane and lane.fence = o.fence
 ), recorded as (
     insert into tidegate.outcome as existing
-           (log_offset, trigger, status, attempts, error, logs, duration_us)
-    select log_offset, trigger, status, attempts, error, logs, duration_us from valid
+           (log_offset, trigger, status, attempts, crashes, error, logs, duration_us, held_place)
+    select log_offset, trigger, status, attempts, crashes, error, logs, duration_us, {held_place} from valid
     on conflict (log_offset, trigger) do update
-       set status = excluded.status, attempts = excluded.attempts, error = excluded.error,
-           logs = excluded.logs, duration_us = excluded.duration_us, finished_at = excluded.finished_at
-     where existing.status = 'retry'
+       set status = excluded.status, attempts = excluded.attempts,
+           crashes = excluded.crashes, error = excluded.error,
+           logs = excluded.logs, duration_us = excluded.duration_us, finished_at = excluded.finished_at,
+           held_place = excluded.held_place
+     where existing.status = 'retry' or (existing.status = 'held' and excluded.status in ('done', 'dead'))
 )
 select log_offset, trigger from valid";
+
+/// Where a delivery that a worker holds stood when it first was held.
+const HELD_PLACE: &str = "case when status = 'held' then coalesce(
+    (select (redelivery::jsonb ->> 'held')::bigint from tidegate.event where event.log_offset = valid.log_offset),
+    log_offset) end";
 
 impl EventLog {
     /// Records `outcomes` in one statement, and returns those that count: (log offset, trigger). One with an
@@ -105,6 +117,7 @@ impl EventLog {
         let durations = column(|o| o.duration_us as i64);
         let fences = column(|o| o.lane.fence as i64);
         let attempts: Vec<i32> = outcomes.iter().map(|o| o.attempts as i32).collect();
+        let crashes: Vec<i32> = outcomes.iter().map(|o| o.crashes as i32).collect();
         let lanes: Vec<i32> = outcomes.iter().map(|o| i32::from(o.lane.lane)).collect();
         let triggers: Vec<String> = outcomes.iter().map(|o| o.trigger.to_string()).collect();
         let statuses: Vec<&str> = outcomes.iter().map(|o| o.status.as_str()).collect();
@@ -117,13 +130,19 @@ impl EventLog {
             .map(|o| o.logs.as_deref().map(storable))
             .collect();
         let client = self.client().await?;
-        let statement = client.prepare_cached(RECORD).await?;
+        // Looking into the log costs more than all the rest, and workers seldom hold.
+        let held_place = match outcomes.iter().any(|o| o.status == Status::Held) {
+            true => HELD_PLACE,
+            false => "null::bigint",
+        };
+        let record = RECORD.replace("{held_place}", held_place);
+        let statement = client.prepare_cached(&record).await?;
         let rows = client
             .query(
                 &statement,
                 &[
                     &offsets, &triggers, &statuses, &attempts, &errors, &durations, &lanes,
-                    &fences, &logs,
+                    &fences, &logs, &crashes,
                 ],
             )
             .await?;
@@ -142,7 +161,7 @@ impl EventLog {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(
-                "select status, attempts from tidegate.outcome
+                "select status, attempts, crashes from tidegate.outcome
                   where log_offset = $1 and trigger = $2",
             )
             .await?;
@@ -152,6 +171,7 @@ impl EventLog {
         Ok(row.map(|row| Recorded {
             status: Status::from_stored(row.get(0)),
             attempts: row.get::<_, i32>(1) as u32,
+            crashes: row.get::<_, i32>(2) as u32,
         }))
     }
 
@@ -170,12 +190,12 @@ impl EventLog {
     }
 }
 
-/// Postgres text holds no NUL, and an error message of megabytes helps nobody.
+/// Postgres text holds no NUL, and a message or a log of megabytes helps nobody.
 fn storable(message: &str) -> String {
-    const MAX_ERROR_CHARS: usize = 8 * 1024;
+    const MAX_CHARS: usize = 16 * 1024;
     message
         .chars()
         .filter(|c| *c != '\0')
-        .take(MAX_ERROR_CHARS)
+        .take(MAX_CHARS)
         .collect()
 }

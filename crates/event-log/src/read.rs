@@ -17,28 +17,63 @@ pub struct LogEntry {
     pub redelivery: Option<Redelivery>,
 }
 
+/// One event as it is stored, not decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    pub log_offset: u64,
+    /// JSON of a [`ChangeEvent`].
+    pub body: String,
+    /// JSON of a [`Redelivery`].
+    pub redelivery: Option<String>,
+}
+
+const READ: &str = "
+select log_offset, body, redelivery
+  from (select log_offset, body, redelivery,
+               sum(octet_length(body)) over (order by log_offset) - octet_length(body) as bytes_before
+          from tidegate.event
+         where log_offset > $1 and log_offset <= $1 + $2) as next
+ where bytes_before < $3 order by log_offset";
+
 impl EventLog {
-    /// Up to `limit` events after `log_offset`, in order. Empty: there are no more yet.
-    pub async fn read(&self, after: u64, limit: usize) -> Result<Vec<LogEntry>, Error> {
+    /// As [`EventLog::read`], without decoding.
+    pub async fn read_stored(&self, after: u64, limit: usize) -> Result<Vec<StoredEntry>, Error> {
+        let stored = |row: &tokio_postgres::Row| StoredEntry {
+            log_offset: row.get::<_, i64>(0) as u64,
+            body: row.get(1),
+            redelivery: row.get(2),
+        };
+        let rows = self.read_rows(after, limit).await?;
+        Ok(rows.iter().map(stored).collect())
+    }
+
+    /// The entry at one offset; None when retention has dropped it, or it never was.
+    pub async fn entry_at(&self, log_offset: u64) -> Result<Option<LogEntry>, Error> {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(
-                "select log_offset, body, redelivery
-                   from (select log_offset, body, redelivery,
-                                sum(octet_length(body)) over (order by log_offset) - octet_length(body)
-                                    as bytes_before
-                           from tidegate.event
-                          where log_offset > $1 and log_offset <= $1 + $2) as next
-                  where bytes_before < $3 order by log_offset",
+                "select log_offset, body, redelivery from tidegate.event where log_offset = $1",
             )
             .await?;
-        let rows = client
-            .query(
-                &statement,
-                &[&(after as i64), &(limit as i64), &MAX_READ_BYTES],
-            )
+        let row = client
+            .query_opt(&statement, &[&(log_offset as i64)])
             .await?;
+        row.as_ref().map(entry).transpose()
+    }
+
+    /// Up to `limit` events after `log_offset`, in order. Empty: there are no more yet.
+    pub async fn read(&self, after: u64, limit: usize) -> Result<Vec<LogEntry>, Error> {
+        let rows = self.read_rows(after, limit).await?;
         rows.iter().map(entry).collect()
+    }
+
+    async fn read_rows(&self, after: u64, limit: usize) -> Result<Vec<tokio_postgres::Row>, Error> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(READ).await?;
+        let (after, limit) = (after as i64, limit as i64);
+        Ok(client
+            .query(&statement, &[&after, &limit, &MAX_READ_BYTES])
+            .await?)
     }
 
     /// The last offset ever handed out; 0 when there was none.

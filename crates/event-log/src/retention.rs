@@ -1,4 +1,9 @@
 //! Keeps the log as long as it is wanted: one partition a day, made ahead, dropped as a whole.
+//!
+//! What is unfinished goes on being wanted: when its partition is dropped it moves to the default partition, in the same
+//! transaction, and stays until it is finished or its own time is over.
+
+use std::time::Duration;
 
 use crate::{Error, EventLog};
 
@@ -34,10 +39,12 @@ impl EventLog {
         Ok(())
     }
 
-    /// Drops the partitions of whole days before `keep_days` ago in which every delivery is done; returns
-    /// their names. A partition with an unsettled, waiting or dead delivery stays.
+    /// Drops the partitions of whole days before `keep_days` ago; returns their names.
+    ///
+    /// Events with an unsettled, held or dead delivery move to the default partition. Outcomes and effects of the others
+    /// go with them.
     pub async fn drop_expired(&self, keep_days: u32) -> Result<Vec<String>, Error> {
-        let client = self.client().await?;
+        let mut client = self.client().await?;
         let expired = client
             .query(
                 "select c.relname::text
@@ -53,43 +60,97 @@ impl EventLog {
         let mut dropped = Vec::new();
         for row in expired {
             let name: String = row.get(0);
-            if self.drop_partition(&client, &name).await? {
-                dropped.push(name);
-            }
+            let tx = client.transaction().await?;
+            tx.batch_execute(&drop_partition(&name)).await?;
+            tx.commit().await?;
+            dropped.push(name);
         }
         Ok(dropped)
     }
 
-    async fn drop_partition(
-        &self,
-        client: &tokio_postgres::Client,
-        name: &str,
-    ) -> Result<bool, Error> {
-        let range = format!("select min(log_offset), max(log_offset) from tidegate.{name}");
-        let row = client.query_one(&range, &[]).await?;
-        if let (Some(first), Some(last)) = (row.get::<_, Option<i64>>(0), row.get(1)) {
-            let last: i64 = last;
-            let unfinished = client
-                .query_one(
-                    "select exists (select from tidegate.dispatch where settled_offset < $2)
-                         or exists (select from tidegate.outcome
-                                     where log_offset between $1 and $2 and status <> 'done')",
-                    &[&first, &last],
-                )
-                .await?;
-            if unfinished.get(0) {
-                return Ok(false);
-            }
-            client
-                .execute(
-                    "delete from tidegate.outcome where log_offset between $1 and $2",
-                    &[&first, &last],
-                )
-                .await?;
-        }
-        client
-            .batch_execute(&format!("drop table tidegate.{name}"))
+    /// Deletes from the default partition what was kept for being unfinished and is finished by now, and dead and held
+    /// deliveries of events older than `keep_dead_days`. Returns how many events went though they were unfinished.
+    ///
+    /// `keep_days`: as for [`EventLog::drop_expired`]; younger events are not touched.
+    pub async fn prune_kept(&self, keep_days: u32, keep_dead_days: u32) -> Result<u64, Error> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await?;
+        let row = tx
+            .query_one(
+                "with expired as (
+                     delete from tidegate.event_default as event
+                      where logged_at < now() - $1 * interval '1 day'
+                        and log_offset <= (select settled_offset from tidegate.dispatch)
+                        and (logged_at < now() - $2 * interval '1 day'
+                             or not exists (select from tidegate.outcome
+                                             where outcome.log_offset = event.log_offset
+                                               and status in ('retry', 'dead', 'held')))
+                     returning log_offset
+                 ), outcomes as (
+                     delete from tidegate.outcome using expired where outcome.log_offset = expired.log_offset
+                     returning status in ('retry', 'dead', 'held') as is_unfinished, outcome.log_offset
+                 ), effects as (
+                     delete from tidegate.effect using expired where effect.log_offset = expired.log_offset
+                 )
+                 select count(distinct log_offset) from outcomes where is_unfinished",
+                &[&f64::from(keep_days), &f64::from(keep_dead_days)],
+            )
             .await?;
-        Ok(true)
+        tx.commit().await?;
+        Ok(row.get::<_, i64>(0) as u64)
     }
+
+    /// How large the log is.
+    pub async fn size(&self, keep_days: u32) -> Result<Size, Error> {
+        let client = self.client().await?;
+        let row = client
+            .query_one(
+                "select (select coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint from pg_inherits
+                          where inhparent = 'tidegate.event'::regclass),
+                        (select extract(epoch from clock_timestamp() - logged_at)::float8
+                           from tidegate.event order by log_offset limit 1),
+                        (select count(*) from tidegate.event_default where logged_at < now() - $1 * interval '1 day')",
+                &[&f64::from(keep_days)],
+            )
+            .await?;
+        let age: Option<f64> = row.get(1);
+        Ok(Size {
+            bytes: row.get::<_, i64>(0) as u64,
+            oldest: age.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
+            kept_beyond: row.get::<_, i64>(2) as u64,
+        })
+    }
+}
+
+/// The size of the log on disk and in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// With indexes.
+    pub bytes: u64,
+    /// Age of the first event; None: the log is empty.
+    pub oldest: Option<Duration>,
+    /// Events that are older than the log is kept, because they are unfinished.
+    pub kept_beyond: u64,
+}
+
+/// Statements of one transaction. The default partition takes rows of that day only once the partition is detached.
+fn drop_partition(name: &str) -> String {
+    format!(
+        "set local lock_timeout = '5s';
+         alter table tidegate.event detach partition tidegate.{name};
+         insert into tidegate.event_default
+         select event.* from tidegate.{name} as event, tidegate.dispatch
+          where event.log_offset > settled_offset
+             or exists (select from tidegate.outcome
+                         where outcome.log_offset = event.log_offset and status in ('retry', 'dead', 'held'));
+         delete from tidegate.outcome using tidegate.{name} as event
+          where outcome.log_offset = event.log_offset
+            and not exists (select from tidegate.event_default as kept where kept.log_offset = event.log_offset);
+         delete from tidegate.effect
+          where log_offset between (select min(log_offset) from tidegate.{name})
+                               and (select max(log_offset) from tidegate.{name})
+            and exists (select from tidegate.{name} as event where event.log_offset = effect.log_offset)
+            and not exists (select from tidegate.event_default as kept where kept.log_offset = effect.log_offset);
+         drop table tidegate.{name}"
+    )
 }

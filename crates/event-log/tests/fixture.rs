@@ -32,6 +32,7 @@ pub fn checkpoint() -> Checkpoint {
         commit_lsn: Lsn(0),
         ordinal: 0,
         end_lsn: Lsn(0),
+        oldest_xid: None,
     }
 }
 

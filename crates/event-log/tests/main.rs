@@ -4,7 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod append;
+mod backfills;
+mod effect;
 mod fixture;
+mod follow;
 mod lanes;
 mod outcomes;
+mod replays;
 mod retention;
+mod wait;

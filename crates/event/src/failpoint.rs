@@ -12,6 +12,10 @@ pub const CAPTURE_CONFIRMED: &str = "capture-confirmed";
 pub const DISPATCH_READ: &str = "dispatch-read";
 /// The deliveries are in the queue; the offset does not say so.
 pub const DISPATCH_QUEUED: &str = "dispatch-queued";
+/// Deliveries are recorded as held; the queue does not have those that go with them.
+pub const DISPATCH_HELD: &str = "dispatch-held";
+/// Held deliveries stand in the log again; dispatch has not read them.
+pub const DISPATCH_RESUMED: &str = "dispatch-resumed";
 /// The offset is committed.
 pub const DISPATCH_RECORDED: &str = "dispatch-recorded";
 /// A generation of the queue is recorded; Redis does not have it.
@@ -23,7 +27,22 @@ pub const WORKER_RAN: &str = "worker-ran";
 /// The outcome is recorded; the delivery is not acknowledged.
 pub const WORKER_RECORDED: &str = "worker-recorded";
 
-/// Every place, in the order of an event's way.
+/// A delivery is about to be run. Armed with a value instead of a number: kills whenever one of the changed object's key
+/// is it. Not in [`ALL`]: it is no boundary, but an event that kills its worker.
+pub const WORKER_POISON: &str = "worker-poison";
+
+/// A handler's write and its effect are committed; the handler does not know. Not in [`ALL`]: not every handler writes.
+pub const WORKER_WROTE: &str = "worker-wrote";
+
+/// A sink's target has the events; the sink's cursor does not say so. Not in [`ALL`]: only a process with sinks passes.
+pub const SINK_PUBLISHED: &str = "sink-published";
+
+/// A resync has made its slot; nothing of what was missed is in the log. Not in [`ALL`]: a command passes, not a server.
+pub const RESYNC_SLOT_CREATED: &str = "resync-slot-created";
+/// Some of what was missed is in the log; the gap is still open. Not in [`ALL`].
+pub const RESYNC_APPENDED: &str = "resync-appended";
+
+/// Every place that each event passes, in the order of its way.
 pub const ALL: [&str; 10] = [
     CAPTURE_READ,
     CAPTURE_APPENDED,
@@ -43,6 +62,22 @@ mod armed {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     static ARMED: OnceLock<(String, AtomicU32)> = OnceLock::new();
+    static ARMED_ON: OnceLock<(String, String)> = OnceLock::new();
+
+    /// Ends this process without a word whenever this value passes through the place.
+    pub fn arm_on(place: &str, value: &str) {
+        let _ = ARMED_ON.set((place.to_owned(), value.to_owned()));
+    }
+
+    /// As [`pass`], with what passes.
+    pub fn pass_with<'a>(place: &str, values: impl IntoIterator<Item = &'a str>) {
+        if let Some((armed, value)) = ARMED_ON.get()
+            && armed == place
+            && values.into_iter().any(|passing| passing == value)
+        {
+            std::process::abort();
+        }
+    }
 
     /// Ends this process without a word at the `nth` passage (from 1) through the place.
     pub fn arm(place: &str, nth: u32) {
@@ -61,8 +96,11 @@ mod armed {
 }
 
 #[cfg(debug_assertions)]
-pub use armed::{arm, pass};
+pub use armed::{arm, arm_on, pass, pass_with};
 
 /// A release build passes through.
 #[cfg(not(debug_assertions))]
 pub fn pass(_place: &str) {}
+
+#[cfg(not(debug_assertions))]
+pub fn pass_with<'a>(_place: &str, _values: impl IntoIterator<Item = &'a str>) {}

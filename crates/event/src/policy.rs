@@ -20,6 +20,8 @@ pub struct Policy {
     pub rate: Option<Rate>,
     /// `{ order: 'none' }`: deliveries of one object may overlap and overtake one another.
     pub unordered: bool,
+    /// `{ effects: 'off' }`: what a repeated attempt writes is written again.
+    pub unrecorded: bool,
     /// The handler needs the row before the change: its table gets REPLICA IDENTITY FULL.
     pub original: bool,
 }
@@ -50,6 +52,7 @@ impl Default for Policy {
             concurrency: None,
             rate: None,
             unordered: false,
+            unrecorded: false,
             // Not to know whether a handler needs it is to need it.
             original: true,
         }

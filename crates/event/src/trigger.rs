@@ -1,7 +1,8 @@
 //! Which handlers exist, and which of them an event matches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,11 +35,31 @@ pub struct Trigger {
     pub webhook: Option<String>,
 }
 
-/// All registered handlers, and how each is to be run.
+/// The text is not the name of a trigger.
+#[derive(Debug, thiserror::Error)]
+#[error("{text:?} is not a trigger such as afterSave:Order or afterSave:Order@webhook")]
+pub struct ParseTriggerError {
+    text: String,
+}
+
+/// All registered handlers, how each is to be run, and what is captured without one.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TriggerSet(BTreeMap<Trigger, Policy>);
+pub struct TriggerSet(BTreeMap<Trigger, Policy>, BTreeSet<String>);
 
 impl TriggerKind {
+    pub const ALL: [TriggerKind; 10] = [
+        TriggerKind::BeforeSave,
+        TriggerKind::AfterSave,
+        TriggerKind::BeforeDelete,
+        TriggerKind::AfterDelete,
+        TriggerKind::BeforeFind,
+        TriggerKind::AfterFind,
+        TriggerKind::BeforeLogin,
+        TriggerKind::AfterLogin,
+        TriggerKind::AfterLogout,
+        TriggerKind::BeforePasswordResetRequest,
+    ];
+
     /// Parse's spelling.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,6 +88,32 @@ impl TriggerKind {
             Operation::Delete => Some(TriggerKind::AfterDelete),
             Operation::Truncate => None,
         }
+    }
+}
+
+impl FromStr for Trigger {
+    type Err = ParseTriggerError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (kind, rest) = text.split_once(':')?;
+            let kind = TriggerKind::ALL
+                .into_iter()
+                .find(|one| one.as_str() == kind)?;
+            let (class, webhook) = match rest.split_once('@') {
+                Some((class, webhook)) => (class, Some(webhook.to_owned())),
+                None => (rest, None),
+            };
+            let is_empty = class.is_empty() || webhook.as_deref() == Some("");
+            (!is_empty).then(|| Trigger {
+                kind,
+                class: class.to_owned(),
+                webhook,
+            })
+        };
+        parse().ok_or_else(|| ParseTriggerError {
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -117,9 +164,15 @@ impl TriggerSet {
         self.0.insert(trigger, policy);
     }
 
+    /// Adds classes and `schema.table` names whose changes are captured whether or not a handler wants them.
+    pub fn capture<T: Into<String>>(&mut self, classes: impl IntoIterator<Item = T>) {
+        self.1.extend(classes.into_iter().map(Into::into));
+    }
+
     /// Classes and `schema.table` names whose changes must be captured, and whether a handler needs the row before.
     pub fn captured_classes(&self) -> BTreeMap<&str, bool> {
-        let mut classes = BTreeMap::new();
+        let wanted = self.1.iter().map(|class| (class.as_str(), false));
+        let mut classes: BTreeMap<&str, bool> = wanted.collect();
         for (trigger, policy) in &self.0 {
             if trigger.kind.is_after_commit() {
                 *classes.entry(trigger.class.as_str()).or_default() |= policy.original;
@@ -135,11 +188,22 @@ impl TriggerSet {
 
     /// The after-triggers that `event` fires, in a fixed order.
     pub fn matching<'a>(&'a self, event: &ChangeEvent) -> Vec<(&'a Trigger, &'a Policy)> {
-        let Some(kind) = TriggerKind::fired_by(event.operation) else {
+        self.fired(event.operation, &event.schema, &event.table)
+    }
+
+    /// The after-triggers that this change of a row of this table fires, in a fixed order.
+    pub fn fired(
+        &self,
+        operation: Operation,
+        schema: &str,
+        table: &str,
+    ) -> Vec<(&Trigger, &Policy)> {
+        let Some(kind) = TriggerKind::fired_by(operation) else {
             return Vec::new();
         };
-        let qualified = format!("{}.{}", event.schema, event.table);
-        let names = event.class().into_iter().chain([qualified.as_str()]);
+        let qualified = format!("{schema}.{table}");
+        let class = (schema == "public").then_some(table);
+        let names = class.into_iter().chain([qualified.as_str()]);
         names.flat_map(|name| self.of(kind, name)).collect()
     }
 
@@ -161,7 +225,7 @@ impl FromIterator<Trigger> for TriggerSet {
 
 impl FromIterator<(Trigger, Policy)> for TriggerSet {
     fn from_iter<I: IntoIterator<Item = (Trigger, Policy)>>(triggers: I) -> Self {
-        TriggerSet(triggers.into_iter().collect())
+        TriggerSet(triggers.into_iter().collect(), BTreeSet::new())
     }
 }
 
@@ -200,7 +264,7 @@ mod tests {
             webhook: Some("billing".into()),
             ..of(TriggerKind::AfterSave, "Order")
         };
-        let set: TriggerSet = [
+        let mut set: TriggerSet = [
             of(TriggerKind::AfterSave, "Order"),
             of(TriggerKind::AfterSave, "billing.invoices"),
             of(TriggerKind::BeforeSave, "Order"),
@@ -236,5 +300,25 @@ mod tests {
             set.captured_classes().into_keys().collect::<Vec<_>>(),
             ["Order", "billing.invoices", "public.Order"]
         );
+        set.capture(["Order", "ledger.entries"]);
+        assert_eq!(
+            set.captured_classes().into_keys().collect::<Vec<_>>(),
+            [
+                "Order",
+                "billing.invoices",
+                "ledger.entries",
+                "public.Order"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_trigger_is_read_back_from_its_name() {
+        for text in ["afterSave:Order", "afterDelete:billing.invoices@erp"] {
+            assert_eq!(text.parse::<Trigger>().unwrap().to_string(), text);
+        }
+        for bad in ["", "Order", "afterSave:", "after:Order", "afterSave:Order@"] {
+            assert!(bad.parse::<Trigger>().is_err(), "{bad}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! ```
 
 mod batch;
+mod hooks;
 mod login;
 mod route;
 
@@ -13,6 +14,7 @@ use std::fmt;
 use serde_json::Value;
 
 pub use batch::{BatchItem, MAX_BATCH_REQUESTS};
+pub use hooks::HookCall;
 
 use crate::{Changes, Object, ParseError, Query, ReadOptions, Secret};
 
@@ -64,6 +66,7 @@ pub enum Request {
         requests: Vec<BatchItem>,
         transaction: bool,
     },
+    Hook(HookCall),
     Health,
     ServerInfo,
     /// `known`: a route that Parse Server has and this server does not answer yet. Otherwise there is no such route.
@@ -102,6 +105,7 @@ impl Request {
             Request::CurrentSession => "currentSession",
             Request::CallFunction { .. } => "callFunction",
             Request::Batch { .. } => "batch",
+            Request::Hook(_) => "hook",
             Request::Health => "health",
             Request::ServerInfo => "serverInfo",
             Request::Unsupported { .. } => "unsupported",

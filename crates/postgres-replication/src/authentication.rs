@@ -14,7 +14,7 @@ use crate::{Config, Error};
 
 /// Settings that decide how values are printed: an event must not change its text because
 /// somebody altered a role's defaults. The server's own apply worker sets the same.
-const PRINT_SETTINGS: [(&str, &str); 6] = [
+pub const PRINT_SETTINGS: [(&str, &str); 6] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),

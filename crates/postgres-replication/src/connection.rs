@@ -36,6 +36,18 @@ pub struct SystemIdentity {
 pub struct CreatedSlot {
     /// Transactions that commit after this position will be streamed, earlier ones will not.
     pub consistent_point: u64,
+    /// Shows the tables as they are at that position, to `set transaction snapshot`, until this connection is given
+    /// its next command or ends. None when it was not asked for.
+    pub snapshot: Option<String>,
+}
+
+/// Where one timeline ended and the next began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimelineSwitch {
+    /// The one that ended.
+    pub timeline: u32,
+    /// Its end: what the server it ended on wrote after that is not on this one.
+    pub at: u64,
 }
 
 /// A row of an answer to a command.
@@ -94,8 +106,17 @@ impl Connection {
     /// [`Error::SlotExists`]: so does its position; use it or drop it knowingly.
     /// [`Error::Server`]: for example `53400` all of `max_replication_slots` are in use.
     pub async fn create_slot(&mut self, slot: &str) -> Result<CreatedSlot, Error> {
+        self.create(slot, "NOEXPORT_SNAPSHOT").await
+    }
+
+    /// As [`Connection::create_slot`], with a snapshot of the tables at the slot's beginning.
+    pub async fn create_slot_with_snapshot(&mut self, slot: &str) -> Result<CreatedSlot, Error> {
+        self.create(slot, "EXPORT_SNAPSHOT").await
+    }
+
+    async fn create(&mut self, slot: &str, snapshot: &str) -> Result<CreatedSlot, Error> {
         let name = quote_identifier(slot);
-        let command = format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput NOEXPORT_SNAPSHOT");
+        let command = format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput {snapshot}");
         let rows = self
             .command(&command)
             .await
@@ -105,12 +126,30 @@ impl Connection {
                 },
                 _ => error,
             })?;
-        let point = rows
-            .first()
-            .and_then(|row| lsn::parse(row.get(1)?.as_ref()?));
-        let consistent_point =
-            point.ok_or_else(|| Error::protocol("a new slot without its consistent point"))?;
-        Ok(CreatedSlot { consistent_point })
+        let row = rows.first();
+        let point = row.and_then(|row| lsn::parse(row.get(1)?.as_ref()?));
+        Ok(CreatedSlot {
+            consistent_point: point
+                .ok_or_else(|| Error::protocol("a new slot without its consistent point"))?,
+            snapshot: row.and_then(|row| row.get(2)?.clone()),
+        })
+    }
+
+    /// How the server came to `timeline`, the oldest switch first; empty for the first timeline.
+    ///
+    /// # Errors
+    /// [`Error::Server`] `58P01`: the server does not have that timeline's history.
+    pub async fn timeline_history(&mut self, timeline: u32) -> Result<Vec<TimelineSwitch>, Error> {
+        if timeline <= 1 {
+            return Ok(Vec::new());
+        }
+        let rows = self
+            .command(&format!("TIMELINE_HISTORY {timeline}"))
+            .await?;
+        let content = rows.first().and_then(|row| row.get(1)?.as_deref());
+        content
+            .and_then(switches)
+            .ok_or_else(|| Error::protocol("the answer to TIMELINE_HISTORY is not understood"))
     }
 
     /// Drops the slot, and with it what it would still have delivered.
@@ -270,6 +309,21 @@ fn holder(message: &str, slot: &str) -> i32 {
         .unwrap_or(0)
 }
 
+/// Lines of `timeline position reason`, and comments; None when one is neither.
+fn switches(history: &str) -> Option<Vec<TimelineSwitch>> {
+    let lines = history.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            let mut fields = line.split_whitespace();
+            Some(TimelineSwitch {
+                timeline: fields.next()?.parse().ok()?,
+                at: lsn::parse(fields.next()?)?,
+            })
+        })
+        .collect()
+}
+
 fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -287,6 +341,15 @@ mod tests {
     fn names_are_quoted_for_the_replication_grammar() {
         assert_eq!(quote_identifier(r#"a"b'c\"#), r#""a""b'c\""#);
         assert_eq!(quote_literal(&quote_identifier("it's")), "'\"it''s\"'");
+    }
+
+    #[test]
+    fn a_timeline_history_is_read_as_postgres_writes_it() {
+        let text = "1\t0/3000148\tno recovery target specified\n\n# by hand\n2\t1/5000060\tbefore 2026-01-01\n";
+        let expected = [(1, 0x300_0148), (2, 0x1_0500_0060)]
+            .map(|(timeline, at)| TimelineSwitch { timeline, at });
+        assert_eq!(switches(text).unwrap(), expected);
+        assert_eq!(switches("1 nowhere"), None);
     }
 
     #[test]

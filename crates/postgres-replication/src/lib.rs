@@ -19,8 +19,9 @@ mod describe;
 #[cfg(test)]
 extern crate self as postgres_replication; // for `describe`, which the integration tests share
 
+pub use authentication::PRINT_SETTINGS;
 pub use config::{Config, Host};
-pub use connection::{Connection, CreatedSlot, SystemIdentity};
+pub use connection::{Connection, CreatedSlot, SystemIdentity, TimelineSwitch};
 pub use decoder::Decoder;
 pub use error::{DecodeError, Error};
 pub use message::{Message, OldTuple, Relation, RelationColumn, ReplicaIdentity, Tuple, Value};

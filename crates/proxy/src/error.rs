@@ -65,7 +65,10 @@ fn status_of(error: &Error) -> StatusCode {
         Error::MasterKeyRequired => StatusCode::FORBIDDEN,
         Error::UnknownRoute { .. } => StatusCode::NOT_FOUND,
         Error::Storage { source } if source.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
-        Error::Storage { .. } | Error::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        Error::Log { source } if source.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Storage { .. } | Error::Log { .. } | Error::Internal { .. } => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }
 

@@ -16,17 +16,25 @@ use tidegate_cloud_code::Cause;
 use tidegate_event::Source;
 use tidegate_event::report::chain;
 use tidegate_parse_protocol::{Credentials, Secret};
-use tidegate_write_path::{Caller, Wait};
+use tidegate_write_path::{Caller, Wait, Waited};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::error::Refusal;
 use crate::respond::{REQUEST_ID_HEADER, WAIT_HEADER};
-use crate::{Api, Ops, incoming, metric_names, ops, respond};
+use crate::{Api, Ops, events, incoming, metric_names, ops, respond};
 
-pub(crate) fn router(api: Option<Api>, ops: Ops) -> Router {
+pub(crate) fn router(api: Option<Api>, ops: Ops, shutdown: &CancellationToken) -> Router {
     let router = ops::router(ops);
     let Some(api) = api else { return router };
     let mount = api.config.mount.clone();
+    let events = events::router(
+        api.config.keys.clone(),
+        api.log.clone(),
+        api.config.event_stream_clients,
+        shutdown.clone(),
+    );
+    let router = router.merge(events);
     let parse = Router::new()
         .fallback(handle)
         .layer(middleware::from_fn(respond::cors))
@@ -72,6 +80,7 @@ async fn answer(
         &incoming.body,
     )?;
     *kind = request.kind();
+    let awaited = await_tokens(api, &parts.headers).await?;
     let session = match &incoming.credentials.session_token {
         Some(token) if needs_session(&request) => Some(session(api, token).await?),
         _ => None,
@@ -83,11 +92,21 @@ async fn answer(
         context: incoming.credentials.context.unwrap_or_default(),
         wait: wait(&parts.headers, api.config.wait_for_after_triggers),
     };
-    let answer = api.write_path.execute(&caller, request).await?;
+    let mut answer = api.write_path.execute(&caller, request).await?;
+    answer.waited = answer.waited.max(awaited);
     Ok(respond::respond(
         answer,
         &public_url(parts, &api.config.mount),
     ))
+}
+
+/// Lets the after-triggers of the writes that the request names have their first attempt before it is executed.
+async fn await_tokens(api: &Api, headers: &HeaderMap) -> Result<Waited, Refusal> {
+    let (tokens, at_most) = incoming::wait_tokens(headers)?;
+    if tokens.is_empty() {
+        return Ok(Waited::No);
+    }
+    Ok(api.write_path.wait_for_tokens(&tokens, at_most).await?)
 }
 
 /// `/login` ignores a session token, valid or not.
@@ -157,10 +176,8 @@ fn public_url(parts: &Parts, mount: &str) -> String {
 
 /// Logs what is this server's fault, once, with its cause; the client is told less.
 fn refuse(refusal: Refusal) -> Response {
-    if let Refusal::Request(
-        error @ (tidegate_write_path::Error::Storage { .. }
-        | tidegate_write_path::Error::Internal { .. }),
-    ) = &refusal
+    if let Refusal::Request(error) = &refusal
+        && error.is_servers_fault()
     {
         tracing::error!(error = chain(error), "a request failed");
     }

@@ -10,14 +10,19 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
+use tidegate_event::WaitToken;
 use tidegate_parse_protocol::{
     Credentials, ErrorCode, Object, ParseError, Secret, take_method_override,
 };
 
 use crate::error::Refusal;
+use crate::respond::{TOKEN_HEADER, WAIT_TIMEOUT_HEADER};
 
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Most tokens that one request may name; a batch's answer has no more than 50.
+const MAX_TOKENS: usize = 200;
 
 /// One Parse call, as HTTP carried it.
 pub(crate) struct Incoming {
@@ -86,7 +91,7 @@ fn json_object(bytes: &[u8]) -> Result<Object, Refusal> {
     }
 }
 
-fn from_headers(headers: &HeaderMap) -> Result<Credentials, Refusal> {
+pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Credentials, Refusal> {
     let text = |name: &str| {
         let value = headers.get(name)?.to_str().ok()?;
         (!value.is_empty()).then(|| value.to_owned())
@@ -114,6 +119,35 @@ fn from_headers(headers: &HeaderMap) -> Result<Credentials, Refusal> {
     Ok(credentials)
 }
 
+/// Which earlier writes' after-triggers the request waits for, and for how long at most; None: for the usual time.
+///
+/// # Errors
+/// 107: a header is not what an answer of this server carries.
+pub(crate) fn wait_tokens(
+    headers: &HeaderMap,
+) -> Result<(Vec<WaitToken>, Option<Duration>), Refusal> {
+    let invalid = |message: String| ParseError::new(ErrorCode::INVALID_JSON, message);
+    let mut tokens = Vec::new();
+    for value in headers.get_all(&TOKEN_HEADER) {
+        let value = value.to_str().unwrap_or("?");
+        for text in value.split(',').map(str::trim) {
+            let token = text.parse::<WaitToken>();
+            tokens.push(token.map_err(|error| invalid(format!("X-Tidegate-Token: {error}")))?);
+        }
+    }
+    if tokens.len() > MAX_TOKENS {
+        let message = format!("X-Tidegate-Token: at most {MAX_TOKENS} tokens in a request");
+        return Err(invalid(message).into());
+    }
+    let at_most = headers.get(&WAIT_TIMEOUT_HEADER).map(|value| {
+        let milliseconds = value.to_str().ok().and_then(|text| text.parse().ok());
+        let message = "X-Tidegate-Wait-Timeout-Ms must be a number of milliseconds";
+        milliseconds.ok_or_else(|| invalid(message.into()))
+    });
+    let at_most = at_most.transpose()?.map(Duration::from_millis);
+    Ok((tokens, at_most))
+}
+
 /// `Authorization: Basic`: user is the application id, password the master key or `javascript-key=…`.
 fn basic_authentication(headers: &HeaderMap, credentials: &mut Credentials) -> Option<()> {
     let value = headers.get("authorization")?.to_str().ok()?;
@@ -133,7 +167,7 @@ fn basic_authentication(headers: &HeaderMap, credentials: &mut Credentials) -> O
     Some(())
 }
 
-fn query_parameters(query: &str) -> Vec<(String, String)> {
+pub(crate) fn query_parameters(query: &str) -> Vec<(String, String)> {
     let decode = |text: &str| {
         let spaced = text.replace('+', " ");
         percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
@@ -180,6 +214,37 @@ mod tests {
             parameters,
             expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
+    }
+
+    #[test]
+    fn wait_tokens_may_come_in_one_header_or_in_several() {
+        let token = WaitToken {
+            xid: 1,
+            lsn: tidegate_event::Lsn(2),
+            deliveries: 3,
+        };
+        let mut headers = HeaderMap::new();
+        assert_eq!(wait_tokens(&headers).unwrap(), (Vec::new(), None));
+        let two = format!("{token}, {token}");
+        headers.append("x-tidegate-token", two.parse().unwrap());
+        headers.append("x-tidegate-token", token.to_string().parse().unwrap());
+        headers.append("x-tidegate-wait-timeout-ms", "70".parse().unwrap());
+        let expected = (vec![token; 3], Some(Duration::from_millis(70)));
+        assert_eq!(wait_tokens(&headers).unwrap(), expected);
+        for (name, bad) in [
+            ("x-tidegate-token", "1234"),
+            ("x-tidegate-token", ""),
+            ("x-tidegate-wait-timeout-ms", "2s"),
+            ("x-tidegate-wait-timeout-ms", "-1"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, bad.parse().unwrap());
+            assert!(wait_tokens(&headers).is_err(), "{name}: {bad}");
+        }
+        headers.clear();
+        let many = vec![token.to_string(); MAX_TOKENS + 1].join(",");
+        headers.insert("x-tidegate-token", many.parse().unwrap());
+        assert!(wait_tokens(&headers).is_err());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 //!
 //! Layout: `handle` is one request from its head to its answer; `incoming` reads it, `keys` checks who may ask,
-//! `respond` and `error` write the answer, `ops` answers operators, `server` keeps the connections.
+//! `respond` and `error` write the answer, `ops` answers operators, `events` those who
+//! follow the log, `server` keeps the connections.
 
 mod error;
+mod events;
 mod handle;
 mod incoming;
 mod keys;
@@ -15,6 +17,7 @@ mod server;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_event_log::EventLog;
 use tidegate_parse_protocol::Secret;
 use tidegate_queue::Queue;
 use tidegate_write_path::{Waiters, WritePath};
@@ -38,6 +41,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// Answer a save when its after-triggers have run (bounded), unless the request says otherwise.
     pub wait_for_after_triggers: bool,
+    /// Most clients that follow the log at one time.
+    pub event_stream_clients: usize,
 }
 
 /// Who may ask. Without client keys, none is needed.
@@ -67,7 +72,7 @@ pub async fn run(
             Arc::clone(&api.waiters),
         ))
     });
-    let router = handle::router(api, ops);
+    let router = handle::router(api, ops, &shutdown);
     server::serve(listener, router, drain_timeout, shutdown).await?;
     if let Some(task) = listening_for_replies {
         task.abort();
@@ -81,6 +86,7 @@ pub struct Api {
     pub write_path: Arc<WritePath>,
     pub waiters: Arc<Waiters>,
     pub queue: Queue,
+    pub log: EventLog,
 }
 
 /// Takes in what workers say of after-triggers that this process's requests wait for; never returns.

@@ -8,14 +8,17 @@ use tidegate_write_path::{Answer, Waited};
 
 /// `done` or `timeout`: whether the request's after-triggers had run when the answer was given.
 pub(crate) const WAIT_HEADER: HeaderName = HeaderName::from_static("x-tidegate-wait");
+/// In an answer: names its writes. In a request: wait for the after-triggers of these writes first.
+pub(crate) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-tidegate-token");
+pub(crate) const WAIT_TIMEOUT_HEADER: HeaderName =
+    HeaderName::from_static("x-tidegate-wait-timeout-ms");
 pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 const ALLOWED_HEADERS: &str = "X-Parse-Master-Key, X-Parse-REST-API-Key, X-Parse-Javascript-Key, \
     X-Parse-Application-Id, X-Parse-Client-Version, X-Parse-Session-Token, X-Requested-With, \
     X-Parse-Revocable-Session, X-Parse-Request-Id, X-Parse-Installation-Id, X-Parse-Cloud-Context, \
-    X-Tidegate-Wait, Content-Type, Pragma, Cache-Control";
-const EXPOSED_HEADERS: &str =
-    "X-Parse-Job-Status-Id, X-Parse-Push-Status-Id, X-Request-Id, X-Tidegate-Wait";
+    X-Tidegate-Wait, X-Tidegate-Token, X-Tidegate-Wait-Timeout-Ms, Content-Type, Pragma, Cache-Control";
+const EXPOSED_HEADERS: &str = "X-Parse-Job-Status-Id, X-Parse-Push-Status-Id, X-Request-Id, X-Tidegate-Wait, X-Tidegate-Token";
 
 pub(crate) fn respond(answer: Answer, public_url: &str) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
@@ -29,6 +32,12 @@ pub(crate) fn respond(answer: Answer, public_url: &str) -> Response {
         Waited::No => {}
         Waited::Done => drop(headers.insert(WAIT_HEADER, HeaderValue::from_static("done"))),
         Waited::TimedOut => drop(headers.insert(WAIT_HEADER, HeaderValue::from_static("timeout"))),
+    }
+    let tokens: Vec<String> = answer.tokens.iter().map(ToString::to_string).collect();
+    if !tokens.is_empty()
+        && let Ok(value) = HeaderValue::from_str(&tokens.join(","))
+    {
+        headers.insert(TOKEN_HEADER, value);
     }
     (status, headers, axum::Json(answer.body)).into_response()
 }

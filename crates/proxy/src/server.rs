@@ -18,6 +18,17 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head.
 const MAX_HEAD_BYTES: usize = 48 * 1024;
 
+/// The connection that a request came by; among the request's extensions.
+#[derive(Clone)]
+pub(crate) struct Connection(CancellationToken);
+
+impl Connection {
+    /// Ends it at once, whatever is under way on it.
+    pub fn cut(&self) {
+        self.0.cancel();
+    }
+}
+
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -43,19 +54,26 @@ pub(crate) async fn serve(
             () = shutdown.cancelled() => break,
         };
         let _ = stream.set_nodelay(true);
+        let cut = Connection(CancellationToken::new());
+        let is_cut = cut.0.clone();
         let service = router
             .clone()
             .map_request(move |mut request: hyper::Request<_>| {
                 request
                     .extensions_mut()
                     .insert(ConnectInfo::<SocketAddr>(peer));
+                request.extensions_mut().insert(cut.clone());
                 request
             });
         let connection =
             http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let ended = tokio::select! {
+                ended = connection => ended,
+                () = is_cut.cancelled() => return,
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended early");
             }
         });

@@ -7,6 +7,10 @@ use std::time::Duration;
 /// its cost grows with them; beyond this, more consumers do not help.
 pub const MAX_LANES: u16 = 1024;
 
+/// Lanes behind the others, for deliveries with a [`crate::Limit`]: a group's are all in one of them, so that its one
+/// owner can count. Whoever grants lanes grants these too: `lanes..lanes + LIMITED_LANES`.
+pub const LIMITED_LANES: u16 = 16;
+
 /// How a process reaches Redis, and the shape of the queue there.
 #[derive(Clone)]
 pub struct Config {
@@ -14,7 +18,7 @@ pub struct Config {
     pub redis_url: String,
     /// Every key begins with `namespace:`. Letters, digits, `:`, `_`, `-` and `.`.
     pub namespace: String,
-    /// How many lanes the order keys are spread over, 1 to [`MAX_LANES`]; 64 suits most. It belongs
+    /// How many lanes the order keys are spread over, 1 to [`MAX_LANES`], without the [`LIMITED_LANES`]; 64 suits most. It belongs
     /// to the generation: a process with another number sees no generation, so that one key is
     /// never in two lanes at once.
     pub lanes: u16,

@@ -47,7 +47,7 @@ where
     F: Future<Output = Verdict> + Send + 'static,
 {
     check(&config)?;
-    let (intake, ended) = Intake::new(config.max_buffered);
+    let (intake, ended) = Intake::new(config.max_buffered, config.concurrency);
     let intake = Arc::new(intake);
     let (granted, grants) = watch::channel(Vec::new());
     let reader = Reader::new(queue.clone(), intake.clone())?;

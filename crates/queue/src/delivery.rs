@@ -17,8 +17,24 @@ pub struct Delivery {
     pub order_key: String,
     /// Opts out of that: runs when its turn in the lane comes, whatever else runs.
     pub unordered: bool,
+    /// Of all deliveries of its group together; a limited one goes by a lane of its group.
+    pub limit: Option<Limit>,
     /// Opaque to the queue.
     pub payload: Bytes,
+}
+
+/// How many deliveries of a group may run, over all consumers together.
+///
+/// All of a group's deliveries are in one lane, and the lane's owner counts. The latest delivery's limits hold for its
+/// whole group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What is counted together: a trigger's name.
+    pub group: String,
+    /// Most that run at once, from 1.
+    pub concurrency: Option<u32>,
+    /// Most that begin within a time: so many, in any so long.
+    pub rate: Option<(u32, Duration)>,
 }
 
 /// What a handler is given.
@@ -50,6 +66,8 @@ pub enum Verdict {
     Done,
     /// Run it again after this long. Later deliveries of its key wait; other keys flow on.
     Retry { after: Duration },
+    /// It was not run: give it out again after this long, as if it had never been. Its key waits.
+    Later { after: Duration },
 }
 
 /// A delivery's place in its lane: the id of its stream entry, `offset-position`. Equal in every
@@ -85,6 +103,34 @@ impl Delivery {
     }
 }
 
+impl Limit {
+    /// The form in a stream entry: `concurrency,count,milliseconds,group`, empty where there is no limit.
+    pub(crate) fn to_text(&self) -> String {
+        let number =
+            |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
+        let (count, per_ms) = self.rate.unzip();
+        format!(
+            "{},{},{},{}",
+            number(self.concurrency.map(u64::from)),
+            number(count.map(u64::from)),
+            number(per_ms.map(|per| per.as_millis() as u64)),
+            self.group
+        )
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Limit> {
+        let mut parts = text.splitn(4, ',');
+        let concurrency = parts.next()?.parse().ok();
+        let count = parts.next()?.parse().ok();
+        let per = parts.next()?.parse().ok().map(Duration::from_millis);
+        Some(Limit {
+            group: parts.next()?.to_owned(),
+            concurrency,
+            rate: count.zip(per),
+        })
+    }
+}
+
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.log_offset, self.position)
@@ -106,6 +152,24 @@ impl FromStr for EntryId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_survives_its_text_form() {
+        let limits = [
+            (Some(2), None),
+            (None, Some((20, Duration::from_secs(1)))),
+            (Some(1), Some((1, Duration::from_millis(5)))),
+        ];
+        for (concurrency, rate) in limits {
+            let limit = Limit {
+                group: "afterSave:Order@a,b".into(),
+                concurrency,
+                rate,
+            };
+            assert_eq!(Limit::from_text(&limit.to_text()), Some(limit));
+        }
+        assert_eq!(Limit::from_text("2,,"), None);
+    }
 
     #[test]
     fn an_entry_id_survives_its_text_form_and_sorts_by_number() {

@@ -38,10 +38,13 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// The other end carries out the acknowledgements.
-    pub(crate) fn new(max_buffered: usize) -> (Intake, UnboundedReceiver<Acknowledgement>) {
+    pub(crate) fn new(
+        max_buffered: usize,
+        concurrency: usize,
+    ) -> (Intake, UnboundedReceiver<Acknowledgement>) {
         let (acknowledgements, receiver) = unbounded_channel();
         let intake = Intake {
-            gate: Mutex::new(Gate::new(max_buffered)),
+            gate: Mutex::new(Gate::new(max_buffered, concurrency)),
             max_buffered,
             worker: AtomicWaker::new(),
             room: Notify::new(),
@@ -68,12 +71,13 @@ impl Intake {
     fn take(&self) -> Option<Taken> {
         let now = Instant::now();
         let mut gate = self.gate();
-        let taken = gate.take(now)?;
-        let (has_room, wants_fetch) = (gate.room() * 2 >= self.max_buffered, gate.wants_fetch(now));
+        let taken = gate.take(now);
+        let has_room = taken.is_some() && gate.room() * 2 >= self.max_buffered;
+        let wants_fetch = gate.wants_fetch(now) || gate.has_new_turn();
         drop(gate);
         notify(&self.room, has_room);
         notify(&self.refetch, wants_fetch);
-        Some(taken)
+        taken
     }
 
     /// Ends a run.
@@ -82,7 +86,7 @@ impl Intake {
         let mut gate = self.gate();
         let acknowledgement = gate.settle(slot, verdict, now);
         // A parked key may be due before the refetcher would wake.
-        let wants_fetch = gate.wants_fetch(now) || matches!(verdict, Verdict::Retry { .. });
+        let wants_fetch = gate.wants_fetch(now) || verdict != Verdict::Done;
         drop(gate);
         self.worker.wake();
         notify(&self.refetch, wants_fetch);
@@ -142,7 +146,13 @@ impl Intake {
     /// What to read again now; empty if nothing, and then when to ask next.
     pub(crate) fn take_fetches(&self) -> (Vec<Fetch>, Option<Instant>) {
         let mut gate = self.gate();
-        (gate.take_fetches(Instant::now()), gate.next_due())
+        let due = (gate.take_fetches(Instant::now()), gate.next_due());
+        let is_ready = gate.is_ready();
+        drop(gate);
+        if is_ready {
+            self.worker.wake();
+        }
+        due
     }
 
     /// Resolves when [`Intake::take_fetches`] may have more than it said.

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::config::LIMITED_LANES;
+use crate::delivery::Delivery;
+
 /// Names every key of one namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Keyspace {
@@ -55,6 +58,14 @@ pub(crate) fn lane_of(order_key: &str, lanes: u16) -> u16 {
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^= hash >> 33;
     u16::try_from(hash % u64::from(lanes)).expect("a remainder is below its divisor")
+}
+
+/// The lane of a delivery, out of `lanes` and those for limited ones behind them.
+pub(crate) fn lane_of_delivery(delivery: &Delivery, lanes: u16) -> u16 {
+    match &delivery.limit {
+        None => lane_of(&delivery.order_key, lanes),
+        Some(limit) => lanes + lane_of(&limit.group, LIMITED_LANES),
+    }
 }
 
 #[cfg(test)]

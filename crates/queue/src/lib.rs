@@ -35,9 +35,9 @@ mod reply;
 mod run;
 mod tick;
 
-pub use config::{Config, ConsumerConfig};
+pub use config::{Config, ConsumerConfig, LIMITED_LANES};
 pub use consume::consume;
-pub use delivery::{Delivery, Lane, Received, Verdict};
+pub use delivery::{Delivery, Lane, Limit, Received, Verdict};
 pub use error::Error;
 pub use lease::{BoxError, LaneLeases};
 pub use queue::Queue;

@@ -11,10 +11,10 @@ use std::sync::{LazyLock, PoisonError};
 
 use redis::{Script, Value};
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Limit};
 use crate::error::Error;
 use crate::generation::confirm_marker;
-use crate::keyspace::lane_of;
+use crate::keyspace::lane_of_delivery;
 use crate::link::Live;
 use crate::queue::Queue;
 
@@ -28,9 +28,10 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 pub(crate) const ORDERED_KEY_FIELD: &[u8] = b"k";
 pub(crate) const UNORDERED_KEY_FIELD: &[u8] = b"u";
 pub(crate) const PAYLOAD_FIELD: &[u8] = b"p";
+pub(crate) const LIMIT_FIELD: &[u8] = b"l";
 
-/// KEYS: the marker, then each delivery's lane. ARGV: generation, lanes, run id, then four per
-/// delivery: entry id, name of the key field, order key, payload. Answers 1, the generation it
+/// KEYS: the marker, then each delivery's lane. ARGV: generation, lanes, run id, then five per
+/// delivery: entry id, name of the key field, order key, payload, limit or nothing. Answers 1, the generation it
 /// found instead, or the error of the XADD it stopped at.
 static PUSH: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -40,8 +41,13 @@ if marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] or marker[3] ~= ARGV[3] then
     return marker[1] or ''
 end
 for i = 2, #KEYS do
-    local id, field, order_key, payload = unpack(ARGV, 4 * (i - 1), 4 * (i - 1) + 3)
-    local added = redis.pcall('XADD', KEYS[i], id, field, order_key, 'p', payload)
+    local id, field, order_key, payload, limit = unpack(ARGV, 5 * (i - 2) + 4, 5 * (i - 2) + 8)
+    local added
+    if limit == '' then
+        added = redis.pcall('XADD', KEYS[i], id, field, order_key, 'p', payload)
+    else
+        added = redis.pcall('XADD', KEYS[i], id, field, order_key, 'p', payload, 'l', limit)
+    end
     local failure = type(added) == 'table' and added.err
     if failure and not string.find(failure, 'equal or smaller', 1, true) then
         return added
@@ -140,12 +146,12 @@ impl Queue {
                 false => ORDERED_KEY_FIELD,
                 true => UNORDERED_KEY_FIELD,
             };
-            call.key(
-                self.keys()
-                    .lane(generation, lane_of(&delivery.order_key, self.lanes())),
-            );
+            let lane = lane_of_delivery(delivery, self.lanes());
+            call.key(self.keys().lane(generation, lane));
             call.arg(delivery.id().to_string()).arg(key_field);
             call.arg(&delivery.order_key).arg(&delivery.payload[..]);
+            let limit = delivery.limit.as_ref();
+            call.arg(limit.map_or_else(String::new, Limit::to_text));
         }
         let answer: redis::RedisResult<Value> = call.invoke_async(&mut live.connection()).await;
         confirm_marker(generation, self.link().judge(live, answer)?)
@@ -186,6 +192,7 @@ mod tests {
                 position: 0,
                 order_key: "k".into(),
                 unordered: false,
+                limit: None,
                 payload: Bytes::from(vec![0; bytes]),
             })
             .collect();

@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use redis::Value;
 
-use crate::delivery::{Delivery, EntryId};
-use crate::push::{ORDERED_KEY_FIELD, PAYLOAD_FIELD, UNORDERED_KEY_FIELD};
+use crate::delivery::{Delivery, EntryId, Limit};
+use crate::push::{LIMIT_FIELD, ORDERED_KEY_FIELD, PAYLOAD_FIELD, UNORDERED_KEY_FIELD};
 
 /// The streams in an answer of XREAD: key, and raw entries. No stream has news: Nil.
 pub(crate) fn streams(answer: Value) -> Vec<(String, Vec<Value>)> {
@@ -42,7 +42,16 @@ pub(crate) fn entry_id(entry: &Value) -> Option<EntryId> {
 pub(crate) fn delivery(entry: Value) -> Option<Delivery> {
     let id = entry_id(&entry)?;
     let [_, fields] = pair(entry)?;
-    let [key_field, order_key, payload_field, payload] = array(fields)?.try_into().ok()?;
+    let mut fields = array(fields)?;
+    let limit = match fields.len() {
+        6 => {
+            let [limit_field, limit] = fields.split_off(4).try_into().ok()?;
+            (bytes(limit_field)? == LIMIT_FIELD).then_some(())?;
+            Some(Limit::from_text(&text(limit)?)?)
+        }
+        _ => None,
+    };
+    let [key_field, order_key, payload_field, payload] = fields.try_into().ok()?;
     let key_field = bytes(key_field)?;
     let is_ours = key_field == ORDERED_KEY_FIELD || key_field == UNORDERED_KEY_FIELD;
     (is_ours && bytes(payload_field)? == PAYLOAD_FIELD).then_some(())?;
@@ -51,6 +60,7 @@ pub(crate) fn delivery(entry: Value) -> Option<Delivery> {
         position: id.position,
         order_key: text(order_key)?,
         unordered: key_field == UNORDERED_KEY_FIELD,
+        limit,
         payload: Bytes::from(bytes(payload)?),
     })
 }
@@ -96,6 +106,9 @@ mod tests {
         assert_eq!((ordered.log_offset, ordered.position), (7, 2));
         assert_eq!((&*ordered.order_key, ordered.unordered), ("Order:a", false));
         assert_eq!(&ordered.payload[..], b"{}");
+        let limited = ["k", "Order:a", "p", "{}", "l", "2,,,afterSave:Order"];
+        let limited = delivery(entry("7-4", &limited)).unwrap();
+        assert_eq!(limited.limit.unwrap().concurrency, Some(2));
         assert!(
             delivery(entry("7-3", &["u", "Order:a", "p", ""]))
                 .unwrap()
@@ -111,6 +124,7 @@ mod tests {
             entry("7-0", &["x", "a", "p", ""]),
             entry("7-0", &["k", "a", "q", ""]),
             entry("7-0", &["k", "a"]),
+            entry("7-0", &["k", "a", "p", "", "x", "2,,,g"]),
             string("7-0"),
             Value::Nil,
         ];

@@ -42,6 +42,7 @@ pub fn delivery(log_offset: u64, order_key: &str) -> Delivery {
         position: 0,
         order_key: order_key.into(),
         unordered: false,
+        limit: None,
         payload: Bytes::from(format!("payload {log_offset}")),
     }
 }

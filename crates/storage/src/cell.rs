@@ -15,7 +15,7 @@ mod text;
 use serde_json::Value;
 
 pub(crate) use rest::to_rest;
-pub(crate) use text::from_text;
+pub(crate) use text::{from_text, parse_timestamp};
 
 use crate::param::Point;
 

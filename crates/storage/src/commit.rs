@@ -3,28 +3,41 @@
 //! ```text
 //! one write:     statement ─▶ its row                      one round trip, its own transaction
 //! several:       BEGIN, statements ─▶ rows, then COMMIT    two round trips; all of them or none
+//! with companions: BEGIN, statements ─▶ rows, then companions, COMMIT    two round trips as well
 //! ```
 
 use deadpool_postgres::Client;
 use futures_util::future::maybe_done;
 use futures_util::poll;
 use tidegate_parse_protocol::Object;
-use tokio_postgres::Row;
+use tokio_postgres::types::PgLsn;
+use tokio_postgres::{Error as PostgresError, Row};
 
 use crate::error::Phase;
+use crate::param::Param;
 use crate::query::Column;
 use crate::sql::Statement;
 use crate::write::{Write, statement};
 use crate::{Error, Storage, pool, row};
 
 /// What a commit did.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Committed {
     /// The low 32 bits of the transaction's id, as logical replication names it; 0 when nothing was written.
     pub xid: u32,
+    /// A position of the WAL, in bytes, before that of the transaction's commit; 0 when nothing was written.
+    pub lsn: u64,
     /// For each write the object after it (before it, for a delete), without secrets. `None` only for a single write:
     /// no object has this id and lets this access write it.
     pub rows: Vec<Option<Object>>,
+}
+
+/// A statement that goes with writes, in their transaction. Its text and its tables are the caller's affair.
+#[derive(Clone, Debug)]
+pub struct Companion {
+    pub text: &'static str,
+    /// All of type text: the statement casts.
+    pub params: Vec<String>,
 }
 
 impl Storage {
@@ -38,13 +51,25 @@ impl Storage {
     /// nothing was written, retry. [`Error::Unknown`]: ask by request id before writing again.
     pub async fn commit(&self, writes: Vec<Write>) -> Result<Committed, Error> {
         let result = match writes.as_slice() {
-            [] => Ok(Committed {
-                xid: 0,
-                rows: Vec::new(),
-            }),
+            [] => Ok(Committed::default()),
             [write] => self.commit_one(write).await,
-            writes => self.commit_all(writes).await,
+            writes => self.commit_all(writes, |_| Vec::new()).await,
         };
+        self.or_reload(result).await
+    }
+
+    /// As [`Storage::commit`], with statements of the caller's in the same transaction. They are made of the rows that
+    /// the writes left, and sent together with the COMMIT: two round trips in all.
+    ///
+    /// # Errors
+    /// As [`Storage::commit`]; [`Error::NoRow`] also for a single write. [`Error::Conflict`]: a companion met a row that
+    /// is there already, and nothing was written.
+    pub async fn commit_with(
+        &self,
+        writes: Vec<Write>,
+        companions: impl FnOnce(&[Option<Object>]) -> Vec<Companion>,
+    ) -> Result<Committed, Error> {
+        let result = self.commit_all(&writes, companions).await;
         self.or_reload(result).await
     }
 
@@ -56,20 +81,22 @@ impl Storage {
         let rows = rows.map_err(|source| Error::from_postgres(source, Phase::Commit))?;
         match rows.first() {
             None => Ok(Committed {
-                xid: 0,
                 rows: vec![None],
+                ..Committed::default()
             }),
             Some(row) => {
-                let (object, xid) = written(write, &columns, row)?;
-                Ok(Committed {
-                    xid,
-                    rows: vec![Some(object)],
-                })
+                let mut committed = Committed::default();
+                committed.add(write, &columns, row)?;
+                Ok(committed)
             }
         }
     }
 
-    async fn commit_all(&self, writes: &[Write]) -> Result<Committed, Error> {
+    async fn commit_all(
+        &self,
+        writes: &[Write],
+        companions: impl FnOnce(&[Option<Object>]) -> Vec<Companion>,
+    ) -> Result<Committed, Error> {
         let prefix = &self.inner.message_prefix;
         let statements = writes
             .iter()
@@ -81,12 +108,11 @@ impl Storage {
         let rows = transaction.run(&statements).await;
         match rows.and_then(|rows| all_written(writes, &statements, &rows)) {
             Ok(committed) => {
-                transaction.finish("COMMIT", Phase::Commit).await?;
+                transaction.commit(companions(&committed.rows)).await?;
                 Ok(committed)
             }
             Err(error) => {
-                // If this fails too the connection is closed, which rolls back as well.
-                let _ = transaction.finish("ROLLBACK", Phase::BeforeCommit).await;
+                transaction.roll_back().await;
                 Err(error)
             }
         }
@@ -143,12 +169,55 @@ impl OpenTransaction {
         Ok(rows)
     }
 
-    /// Ends the transaction and gives the connection back to the pool.
-    async fn finish(mut self, command: &str, phase: Phase) -> Result<(), Error> {
-        let ended = self.client().batch_execute(command).await;
-        ended.map_err(|source| Error::from_postgres(source, phase))?;
-        self.client = None;
-        Ok(())
+    /// The companions and COMMIT in one round trip; then the connection goes back to the pool.
+    async fn commit(mut self, companions: Vec<Companion>) -> Result<(), Error> {
+        let statements: Vec<Statement> = companions.into_iter().map(Statement::from).collect();
+        let (failed, ended) = self.finish(&statements).await?;
+        // After a companion that failed, Postgres takes COMMIT for ROLLBACK: the connection is free either way.
+        if ended.is_ok() {
+            self.client = None;
+        }
+        match failed {
+            Some(source) => Err(Error::from_companion(source)),
+            None => ended.map_err(|source| Error::from_postgres(source, Phase::Commit)),
+        }
+    }
+
+    /// The first companion's error, and what COMMIT came to.
+    async fn finish(
+        &self,
+        companions: &[Statement],
+    ) -> Result<(Option<PostgresError>, Result<(), PostgresError>), Error> {
+        let client = self.client();
+        let mut prepared = Vec::with_capacity(companions.len());
+        for companion in companions {
+            prepared.push(pool::prepare(client, companion).await?);
+        }
+        let mut answers: Vec<_> = companions
+            .iter()
+            .zip(&prepared)
+            .map(|(companion, prepared)| {
+                Box::pin(maybe_done(pool::rows(client, prepared, companion)))
+            })
+            .collect();
+        for answer in &mut answers {
+            let _ = poll!(answer.as_mut());
+        }
+        let ended = client.batch_execute("COMMIT").await;
+        let mut failed = None;
+        for mut answer in answers {
+            answer.as_mut().await;
+            let answer = answer.as_mut().take_output().expect("it was awaited");
+            failed = failed.or(answer.err());
+        }
+        Ok((failed, ended))
+    }
+
+    /// Undoes everything. If that fails the connection is closed, which undoes it as well.
+    async fn roll_back(mut self) {
+        if self.client().batch_execute("ROLLBACK").await.is_ok() {
+            self.client = None;
+        }
     }
 }
 
@@ -165,27 +234,36 @@ fn all_written(
     statements: &[(Statement, Vec<Column<'_>>)],
     rows: &[Vec<Row>],
 ) -> Result<Committed, Error> {
-    let mut committed = Committed {
-        xid: 0,
-        rows: Vec::with_capacity(writes.len()),
-    };
+    let mut committed = Committed::default();
     for (index, ((write, (_, columns)), rows)) in
         writes.iter().zip(statements).zip(rows).enumerate()
     {
         let row = rows.first().ok_or(Error::NoRow { index })?;
-        let (object, xid) = written(write, columns, row)?;
-        committed.xid = xid;
-        committed.rows.push(Some(object));
+        committed.add(write, columns, row)?;
     }
     Ok(committed)
 }
 
-/// The object that a write's row shows, and the transaction's id behind it.
-fn written(write: &Write, columns: &[Column<'_>], row: &Row) -> Result<(Object, u32), Error> {
-    let object = row::from_query(&write.class, columns, None, row)?;
-    let xid: &str = row
-        .try_get(columns.len())
-        .map_err(|source| Error::Database { source })?;
-    let xid: u64 = xid.parse().expect("xid8 prints as a decimal number");
-    Ok((object, (xid & u64::from(u32::MAX)) as u32))
+impl Committed {
+    /// Takes in what a write's statement returned: its object, then the transaction's id and the WAL's position.
+    fn add(&mut self, write: &Write, columns: &[Column<'_>], row: &Row) -> Result<(), Error> {
+        let object = row::from_query(&write.class, columns, None, row)?;
+        let failed = |source| Error::Database { source };
+        let xid: &str = row.try_get(columns.len()).map_err(failed)?;
+        let lsn: PgLsn = row.try_get(columns.len() + 1).map_err(failed)?;
+        let xid: u64 = xid.parse().expect("xid8 prints as a decimal number");
+        self.xid = (xid & u64::from(u32::MAX)) as u32;
+        self.lsn = lsn.into();
+        self.rows.push(Some(object));
+        Ok(())
+    }
+}
+
+impl From<Companion> for Statement {
+    fn from(companion: Companion) -> Statement {
+        Statement {
+            text: companion.text.to_owned(),
+            params: companion.params.into_iter().map(Param::Text).collect(),
+        }
+    }
 }

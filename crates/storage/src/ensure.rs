@@ -14,6 +14,7 @@ use crate::error::Phase;
 use crate::listen::SCHEMA_CHANNEL;
 use crate::schema::{VOLATILE_CLASSES, unlisted_fields};
 use crate::sql::{identifier, join_table_name};
+use crate::storage::Captured;
 use crate::{Error, ddl};
 
 /// An ALTER TABLE that waits for a long transaction makes every later query on the table wait behind it. After this
@@ -94,23 +95,52 @@ impl<'a> SchemaChange<'a> {
         }
     }
 
-    /// Makes sure that every change of the class is published, if the publication exists.
-    pub(crate) async fn capture(&self, publication: &str, class: &str) -> Result<(), Error> {
+    /// Makes sure that the changes of the class are published, if the publication exists.
+    ///
+    /// Capture does the same for all tables, and more thoroughly; this one is for the first write of a new class.
+    pub(crate) async fn capture(
+        &self,
+        publication: &str,
+        class: &str,
+        captured: Captured,
+    ) -> Result<(), Error> {
+        if captured == Captured::No {
+            return Ok(());
+        }
         let sql = "select exists (select from pg_publication_tables t where t.pubname = p.pubname
                                   and t.schemaname = current_schema() and t.tablename = $2::text),
-                          (select c.relreplident = 'f' from pg_class c where c.oid = to_regclass($3::text))
-                   from pg_publication p where p.pubname = $1::text";
+                          c.oid, c.relreplident = 'f',
+                          c.relreplident = 'i' or c.relreplident = 'd' and exists (
+                              select from pg_index i where i.indrelid = c.oid and i.indisprimary),
+                          case c.relreplident when 'd' then 'default' when 'n' then 'nothing' else (
+                              select 'using index ' || n.relname from pg_index i join pg_class n on n.oid = i.indexrelid
+                              where i.indrelid = c.oid and i.indisreplident) end,
+                          to_regclass('tidegate.table_identity') is not null
+                   from pg_publication p, pg_class c
+                   where p.pubname = $1::text and c.oid = to_regclass($3::text)";
         let row = self
             .transaction
             .query_opt(sql, &[&publication, &class, &identifier(class)])
             .await
             .map_err(read)?;
         let Some(row) = row else { return Ok(()) };
+        let (is_whole, has_identity): (bool, bool) = (row.get(2), row.get(3));
+        // Without an identity, updates of a published table fail.
+        let must_be_whole = captured == Captured::WholeRows || !has_identity;
+        if must_be_whole && !is_whole {
+            if row.get(5) {
+                let remember = "insert into tidegate.table_identity (table_oid, identity)
+                                values ($1, coalesce($2, 'default')) on conflict (table_oid) do nothing";
+                let before: (u32, Option<String>) = (row.get(1), row.get(4));
+                self.transaction
+                    .execute(remember, &[&before.0, &before.1])
+                    .await
+                    .map_err(read)?;
+            }
+            self.run(&ddl::replica_identity_full(class)).await?;
+        }
         if !row.get::<_, bool>(0) {
             self.run(&ddl::publish(publication, class)).await?;
-        }
-        if row.get::<_, Option<bool>>(1) != Some(true) {
-            self.run(&ddl::replica_identity_full(class)).await?;
         }
         Ok(())
     }

@@ -26,6 +26,9 @@ pub enum Error {
         table: Option<String>,
         constraint: Option<String>,
     },
+    /// A statement that goes with the writes met a row that is there already; nothing was written.
+    #[error("what goes with the write is there already")]
+    Conflict,
     /// A check, foreign key or trigger that the database's owner made refuses the write.
     #[error("{} refuses the write", refuser(constraint.as_deref()))]
     Constraint { constraint: Option<String> },
@@ -85,7 +88,7 @@ impl Error {
                 let message = "The connection to the database was lost; the write may or may not have happened.";
                 (ErrorCode::CONNECTION_FAILED, message.to_owned())
             }
-            Error::Unusable { .. } | Error::Database { .. } => {
+            Error::Conflict | Error::Unusable { .. } | Error::Database { .. } => {
                 (ErrorCode::INTERNAL, "Internal server error.".to_owned())
             }
         };
@@ -106,6 +109,14 @@ impl Error {
     pub(crate) fn unusable(reason: impl Into<String>) -> Self {
         Error::Unusable {
             reason: reason.into(),
+        }
+    }
+
+    /// Of a statement that was sent together with COMMIT.
+    pub(crate) fn from_companion(source: tokio_postgres::Error) -> Self {
+        match source.code() {
+            Some(&SqlState::UNIQUE_VIOLATION) => Error::Conflict,
+            _ => Error::from_postgres(source, Phase::Commit),
         }
     }
 

@@ -2,6 +2,7 @@
 
 // Between processes and tables: the handle, its connections, what it knows.
 mod error;
+mod hooks;
 mod listen;
 mod pool;
 mod schema;
@@ -29,10 +30,11 @@ mod cell;
 mod param;
 mod sql;
 
-pub use commit::Committed;
+pub use commit::{Committed, Companion};
 pub use error::Error;
+pub use hooks::Hook;
 pub use listen::SCHEMA_CHANNEL;
 pub use schema::Schema;
 pub use secret::{Secrets, is_secret};
-pub use storage::{Config, Storage};
+pub use storage::{Captured, Config, Storage};
 pub use write::{Action, Write};

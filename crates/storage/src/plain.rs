@@ -1,33 +1,47 @@
-//! Rows of tables that are no Parse class, as objects: every column an attribute, by best effort.
+//! Rows of tables that are no Parse class, as objects: every column an attribute.
+//!
+//! The table in this crate's README says what becomes of which type. What cannot be shown as its type's value is the
+//! text that Postgres prints: no row fails.
+
+mod array;
+mod kind;
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde_json::Value;
-use tidegate_parse_protocol::{FieldType, Object};
-use tokio_postgres::types::{Oid, Type};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tidegate_parse_protocol::{Object, date};
+use tokio_postgres::types::Oid;
 
-use crate::cell::{from_text, to_rest};
-use crate::column::ColumnType;
+use crate::cell::parse_timestamp;
+use kind::Kind;
+pub(crate) use kind::{Types, UserType};
 
 /// More decimal digits than a JavaScript number keeps; such a number stays a text.
 const MAX_EXACT_DIGITS: usize = 15;
 
+/// Beyond this, JavaScript takes neighbouring whole numbers for one.
+const MAX_SAFE_INTEGER: u64 = 9_007_199_254_740_991;
+
 /// The columns of a published table, by name.
 #[derive(Debug, Default)]
-pub(crate) struct PlainTable(HashMap<String, Oid>);
+pub(crate) struct PlainTable(HashMap<String, Kind>);
 
 impl PlainTable {
-    pub(crate) fn new(columns: &[(String, Oid)]) -> Self {
-        PlainTable(columns.iter().cloned().collect())
+    pub(crate) fn new(columns: &[(String, Oid)], types: &Types) -> Self {
+        let kinds = columns
+            .iter()
+            .map(|(name, oid)| (name.clone(), types.kind(*oid)));
+        PlainTable(kinds.collect())
     }
 
-    fn column_type(&self, column: &str) -> Option<Type> {
-        Type::from_oid(*self.0.get(column)?)
+    pub(crate) fn has_column(&self, column: &str) -> bool {
+        self.0.contains_key(column)
     }
 }
 
-/// Numbers, booleans, dates, JSON and arrays of texts as themselves; everything else, and every column whose type is
-/// not known, as the text that Postgres prints. SQL NULL is left out.
+/// The object of a row. SQL NULL is left out; a column whose type is not known is a text.
 pub(crate) fn to_object(
     table: Option<&PlainTable>,
     row: &BTreeMap<String, Option<String>>,
@@ -35,81 +49,184 @@ pub(crate) fn to_object(
     let mut object = Object::new();
     for (name, text) in row {
         let Some(text) = text else { continue };
-        let column_type = table.and_then(|table| table.column_type(name));
-        object.insert(name.clone(), attribute(name, column_type, text));
+        let kind = table.and_then(|table| table.0.get(name));
+        object.insert(name.clone(), attribute(name, kind, text));
     }
     object
 }
 
-fn attribute(name: &str, column_type: Option<Type>, text: &str) -> Value {
-    let as_text = || Value::String(text.to_owned());
-    let Some(column) = column_type.and_then(|column_type| kind(&column_type, text)) else {
-        return as_text();
+fn attribute(name: &str, kind: Option<&Kind>, text: &str) -> Value {
+    let value = match (name, kind) {
+        // The SDK reads these by rules of its own.
+        ("objectId" | "ACL", _) | (_, None) => None,
+        ("createdAt" | "updatedAt", Some(Kind::Timestamp)) => iso(text).map(Value::String),
+        (_, Some(kind)) => value(kind, text),
     };
-    let Some(cell) = from_text(column, text) else {
-        return as_text();
-    };
-    let is_null_json = matches!(cell, crate::cell::Cell::Json(Value::Null));
-    // The column's type says all; the field's type only matters for pointers and files, which plain tables lack.
-    to_rest(name, &FieldType::Object, cell)
-        .unwrap_or_else(|| if is_null_json { Value::Null } else { as_text() })
+    value.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-fn kind(column_type: &Type, text: &str) -> Option<ColumnType> {
-    Some(match *column_type {
-        Type::INT2 | Type::INT4 | Type::FLOAT4 | Type::FLOAT8 | Type::OID => ColumnType::Number,
-        Type::INT8 | Type::NUMERIC if is_exact(text) => ColumnType::Number,
-        Type::BOOL => ColumnType::Boolean,
-        Type::TIMESTAMPTZ | Type::TIMESTAMP => ColumnType::Timestamp,
-        Type::JSON | Type::JSONB => ColumnType::Json,
-        Type::TEXT_ARRAY | Type::VARCHAR_ARRAY => ColumnType::TextArray,
-        Type::POINT => ColumnType::Point,
-        Type::POLYGON => ColumnType::Polygon,
-        _ => return None,
+/// None for what is not to be shown as its type's value: out of JavaScript's reach, or no such text.
+fn value(kind: &Kind, text: &str) -> Option<Value> {
+    match kind {
+        Kind::Integer => {
+            let number: i64 = text.parse().ok()?;
+            (number.unsigned_abs() <= MAX_SAFE_INTEGER).then(|| number.into())
+        }
+        Kind::Float => finite(text),
+        Kind::Numeric => {
+            let digits = text.bytes().filter(u8::is_ascii_digit).count();
+            (digits <= MAX_EXACT_DIGITS).then(|| finite(text))?
+        }
+        Kind::Boolean => match text {
+            "t" => Some(true.into()),
+            "f" => Some(false.into()),
+            _ => None,
+        },
+        Kind::Timestamp => Some(date::to_value(&iso(text)?)),
+        Kind::Json => serde_json::from_str(text).ok(),
+        Kind::Bytes => {
+            let bytes = hexadecimal(text.strip_prefix("\\x")?)?;
+            Some(json!({"__type": "Bytes", "base64": STANDARD.encode(bytes)}))
+        }
+        Kind::Array { element, delimiter } => array::value(element, *delimiter, text),
+        Kind::Text => None,
+    }
+}
+
+/// A number as JavaScript prints it: `1`, not `1.0`; None for NaN and the infinities, which JSON lacks.
+fn finite(text: &str) -> Option<Value> {
+    let number: f64 = text
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())?;
+    let is_whole = number.fract() == 0.0 && number.abs() <= MAX_SAFE_INTEGER as f64;
+    let is_negative_zero = number == 0.0 && number.is_sign_negative();
+    Some(if is_whole && !is_negative_zero {
+        Value::from(number as i64)
+    } else {
+        Value::from(number)
     })
 }
 
-fn is_exact(text: &str) -> bool {
-    text.bytes().filter(u8::is_ascii_digit).count() <= MAX_EXACT_DIGITS
+/// In UTC, cut to milliseconds; None for infinities and what is before year 1 or after 9999-12-30.
+fn iso(text: &str) -> Option<String> {
+    if text.ends_with(" BC") {
+        return None;
+    }
+    date::format_iso(parse_timestamp(text)?.div_euclid(1000))
+}
+
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes = pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    rest.is_empty().then(|| bytes.collect())?
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use tokio_postgres::types::Type;
 
     use super::*;
 
+    fn shown(column_type: Type, text: &str) -> Value {
+        let kind = Types::default().kind(column_type.oid());
+        attribute("column", Some(&kind), text)
+    }
+
     #[test]
-    fn columns_are_shown_by_their_type_and_lose_nothing() {
-        let column = |name: &str, column_type: Type| (name.to_owned(), column_type.oid());
-        let table = PlainTable::new(&[
-            column("id", Type::INT8),
-            column("big", Type::INT8),
-            column("price", Type::NUMERIC),
-            column("paid", Type::BOOL),
-            column("at", Type::TIMESTAMPTZ),
-            column("doc", Type::JSONB),
-            column("uid", Type::UUID),
-        ]);
-        let row = [
+    fn values_are_shown_by_their_type_and_lose_nothing() {
+        let date = |iso: &str| json!({"__type": "Date", "iso": iso});
+        let cases = [
+            (Type::INT2, "-7", json!(-7)),
+            (
+                Type::INT8,
+                "9007199254740991",
+                json!(9_007_199_254_740_991_i64),
+            ),
+            (
+                Type::INT8,
+                "-9223372036854775808",
+                json!("-9223372036854775808"),
+            ),
+            (Type::FLOAT8, "0.1", json!(0.1)),
+            (Type::FLOAT8, "5e-324", json!(5e-324)),
+            (Type::FLOAT8, "-0", json!(-0.0)),
+            (Type::FLOAT4, "NaN", json!("NaN")),
+            (Type::FLOAT8, "-Infinity", json!("-Infinity")),
+            (Type::NUMERIC, "12.50", json!(12.5)),
+            (Type::NUMERIC, "NaN", json!("NaN")),
+            (
+                Type::NUMERIC,
+                "0.1000000000000001",
+                json!("0.1000000000000001"),
+            ),
+            (Type::BOOL, "t", json!(true)),
+            (Type::BOOL, "yes", json!("yes")),
+            (
+                Type::TIMESTAMPTZ,
+                "1970-01-01 00:00:01.5+00",
+                date("1970-01-01T00:00:01.500Z"),
+            ),
+            (
+                Type::TIMESTAMP,
+                "9999-12-30 12:59:59.999999",
+                date("9999-12-30T12:59:59.999Z"),
+            ),
+            (Type::DATE, "2024-02-29", date("2024-02-29T00:00:00.000Z")),
+            (Type::DATE, "4713-01-01 BC", json!("4713-01-01 BC")),
+            (Type::DATE, "infinity", json!("infinity")),
+            (
+                Type::TIMESTAMPTZ,
+                "294276-12-31 23:59:59+00",
+                json!("294276-12-31 23:59:59+00"),
+            ),
+            (Type::JSONB, "{\"a\": null}", json!({"a": null})),
+            (Type::JSON, "null", Value::Null),
+            (Type::JSONB, "[1e1000]", json!("[1e1000]")),
+            (
+                Type::BYTEA,
+                "\\x00ff10",
+                json!({"__type": "Bytes", "base64": "AP8Q"}),
+            ),
+            (Type::BYTEA, "\\x0", json!("\\x0")),
+            (Type::POINT, "(1,2)", json!("(1,2)")),
+            (Type::INTERVAL, "1 mon 2 days", json!("1 mon 2 days")),
+            (Type::INT2_VECTOR, "1 2", json!("1 2")),
+        ];
+        for (column_type, text, expected) in cases {
+            assert_eq!(
+                shown(column_type.clone(), text).to_string(),
+                expected.to_string(),
+                "{column_type} {text}"
+            );
+        }
+        let thousand_digits = format!("1{}", "0".repeat(1000));
+        assert_eq!(
+            shown(Type::NUMERIC, &thousand_digits),
+            json!(thousand_digits)
+        );
+    }
+
+    #[test]
+    fn an_object_knows_no_more_than_the_catalog() {
+        let texts = [
             ("id", Some("7")),
-            ("big", Some("9007199254740993")),
-            ("price", Some("12.50")),
-            ("paid", Some("t")),
-            ("at", Some("1970-01-01 00:00:01+00")),
-            ("doc", Some("{\"a\": null}")),
-            ("uid", Some("6f7c")),
             ("new", Some("5")),
             ("gone", None),
+            ("objectId", Some("1")),
         ];
-        let row = row
+        let row = texts
             .map(|(name, text)| (name.to_owned(), text.map(str::to_owned)))
             .into();
-        let expected = json!({
-            "id": 7, "big": "9007199254740993", "price": 12.5, "paid": true,
-            "at": {"__type": "Date", "iso": "1970-01-01T00:00:01.000Z"}, "doc": {"a": null}, "uid": "6f7c", "new": "5",
-        });
-        assert_eq!(Value::Object(to_object(Some(&table), &row)), expected);
+        let columns = ["id", "objectId"].map(|name| (name.to_owned(), Type::INT4.oid()));
+        let table = PlainTable::new(&columns, &Types::default());
+        assert_eq!(
+            Value::Object(to_object(Some(&table), &row)),
+            json!({"id": 7, "new": "5", "objectId": "1"})
+        );
         assert_eq!(to_object(None, &row)["id"], "7");
     }
 }

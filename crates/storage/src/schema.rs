@@ -26,8 +26,8 @@ pub struct Schema {
 #[derive(Debug, Default)]
 pub(crate) struct Publication {
     pub(crate) exists: bool,
-    /// Tables of the classes' schema that are in it with REPLICA IDENTITY FULL.
-    pub(crate) captured: HashSet<String>,
+    /// Tables of the classes' schema that are in it, and whether with REPLICA IDENTITY FULL.
+    pub(crate) captured: HashMap<String, bool>,
 }
 
 impl Schema {
@@ -41,9 +41,14 @@ impl Schema {
         self.classes.values()
     }
 
-    /// True when every change of the class reaches the WAL whole and is published.
+    /// True when every change of the class is published.
     pub fn is_captured(&self, class: &str) -> bool {
-        self.publication.captured.contains(class)
+        self.publication.captured.contains_key(class)
+    }
+
+    /// True when that is so with the whole row before the change.
+    pub fn is_captured_whole(&self, class: &str) -> bool {
+        self.publication.captured.get(class) == Some(&true)
     }
 
     /// True when the publication exists that classes join.

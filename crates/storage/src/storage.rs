@@ -38,6 +38,16 @@ pub struct Config {
     pub message_prefix: String,
 }
 
+/// What of a class's changes must be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Captured {
+    No,
+    /// New rows, and the keys of old ones.
+    Rows,
+    /// Old rows too: the table has REPLICA IDENTITY FULL.
+    WholeRows,
+}
+
 /// Tables as classes. Cheap to clone; all clones share one pool and one schema.
 #[derive(Clone)]
 pub struct Storage {
@@ -114,7 +124,7 @@ impl Storage {
 
     /// Makes sure that a class exists and has these fields, and returns it as it then is.
     ///
-    /// `captured`: also that its changes are published whole, if the publication exists. Without anything to do there
+    /// `captured`: also that its changes are published, if the publication exists. Without anything to do there
     /// is no SQL (one look while a publication is missed). Fields named `ACL`, and `password` of `_User`, every class has.
     ///
     /// # Errors
@@ -124,7 +134,7 @@ impl Storage {
         &self,
         class: &str,
         fields: &BTreeMap<String, FieldType>,
-        captured: bool,
+        captured: Captured,
     ) -> Result<Arc<ClassSchema>, Error> {
         for _ in 1..SCHEMA_CHANGE_ATTEMPTS {
             match self.ensure_once(class, fields, captured).await {
@@ -139,20 +149,20 @@ impl Storage {
         &self,
         class: &str,
         fields: &BTreeMap<String, FieldType>,
-        captured: bool,
+        captured: Captured,
     ) -> Result<Arc<ClassSchema>, Error> {
         if let Some(known) = self.schema().class(class)
             && missing(&known, fields)?.is_empty()
-            && !(captured && self.lacks_capture(class).await?)
+            && !self.lacks(captured, class).await?
         {
             return Ok(known);
         }
         let mut client = pool::acquire(&self.inner.pool).await?;
         let change = SchemaChange::begin(&mut client).await?;
         change.ensure(class, fields).await?;
-        if captured {
-            change.capture(&self.inner.publication, class).await?;
-        }
+        change
+            .capture(&self.inner.publication, class, captured)
+            .await?;
         change.commit(&self.inner.sender_id).await?;
         drop(client);
         let schema = self.reload_schema().await?;
@@ -161,10 +171,15 @@ impl Storage {
 
     /// True when the class could be captured and is not. While there is no publication each call looks for it: capture
     /// makes it in its own time, and the first change after that must not be missed.
-    async fn lacks_capture(&self, class: &str) -> Result<bool, Error> {
+    async fn lacks(&self, captured: Captured, class: &str) -> Result<bool, Error> {
         let schema = self.schema();
-        if schema.has_publication() {
-            return Ok(!schema.is_captured(class));
+        let has = match captured {
+            Captured::No => true,
+            Captured::Rows => schema.is_captured(class),
+            Captured::WholeRows => schema.is_captured_whole(class),
+        };
+        if has || schema.has_publication() {
+            return Ok(!has);
         }
         let statement = Statement {
             text: "select from pg_publication where pubname = $1::text".to_owned(),
@@ -235,14 +250,31 @@ impl Storage {
 
     /// The object of a row of a table that is no class: every column an attribute.
     ///
-    /// Numbers, booleans, dates and JSON where the column's type is known to be so and nothing is lost, else texts.
-    pub fn plain_row_to_object(
+    /// By the types that the columns have now: see this crate's README. A column that is not there any more is a text.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry.
+    pub async fn plain_row_to_object(
         &self,
         schema: &str,
         table: &str,
         row: &BTreeMap<String, Option<String>>,
-    ) -> Object {
-        plain::to_object(self.schema().plain_table(schema, table), row)
+    ) -> Result<Object, Error> {
+        let qualified = format!("{schema}.{table}");
+        let mut known = self.schema();
+        let has = |known: &Schema, column: &str| {
+            let plain = known.plain_table(schema, table);
+            plain.is_some_and(|plain| plain.has_column(column))
+        };
+        let is_new =
+            |column: &&String| !has(&known, column) && !self.inner.is_gone(&qualified, column);
+        if row.keys().any(|column| is_new(&column)) {
+            known = self.inner.reload().await?;
+            for column in row.keys().filter(|column| !has(&known, column)) {
+                self.inner.remember_gone(&qualified, column);
+            }
+        }
+        Ok(plain::to_object(known.plain_table(schema, table), row))
     }
 
     /// The class that a captured row of the classes' schema belongs to; `None`: its table is no class.

@@ -54,7 +54,8 @@ pub enum Action {
     Delete,
 }
 
-/// The statement of a write. It returns `columns`, then the transaction's id as text; no row when nothing matched.
+/// The statement of a write. It returns `columns`, then the transaction's id as text and a position of the WAL just
+/// behind the row; no row when nothing matched.
 pub(crate) fn statement<'a>(
     write: &'a Write,
     message_prefix: &str,
@@ -69,7 +70,7 @@ pub(crate) fn statement<'a>(
     builder.message(message_prefix);
     let row = builder.row()?;
     let returning = format!(
-        "{row} RETURNING {},pg_current_xact_id()::text AS _xid",
+        "{row} RETURNING {},pg_current_xact_id()::text AS _xid,pg_current_wal_insert_lsn() AS _lsn",
         column_list(&columns)
     );
     let main = match builder.relations() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_parse_protocol::{Access, ErrorCode, Filter, Query, ReadOptions};
-use tidegate_storage::{Error, Secrets};
+use tidegate_storage::{Captured, Error, Secrets};
 
 use crate::fixture::{Fixture, insert, object, pointer};
 
@@ -228,7 +228,7 @@ async fn secrets_are_shown_only_when_asked_for() {
     changes.set("installationId", "i");
     let class = fixture
         .storage
-        .ensure_fields("_Session", &Default::default(), false)
+        .ensure_fields("_Session", &Default::default(), Captured::No)
         .await
         .unwrap();
     fixture

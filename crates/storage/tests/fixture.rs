@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegate_parse_protocol::{
     Access, Changes, ClassSchema, FieldOp, FieldType, Filter, Object, Query,
 };
-use tidegate_storage::{Action, Committed, Config, Error, Secrets, Storage, Write};
+use tidegate_storage::{Action, Captured, Committed, Config, Error, Secrets, Storage, Write};
 use tidegate_testkit::{Database, Postgres};
 
 pub const PUBLICATION: &str = "tidegate";
@@ -114,7 +114,7 @@ impl Fixture {
     /// The class, with the fields that a create with this body needs.
     pub async fn class(&self, name: &str, body: Value) -> Arc<ClassSchema> {
         self.storage
-            .ensure_fields(name, &types(&changes(body)), false)
+            .ensure_fields(name, &types(&changes(body)), Captured::No)
             .await
             .expect("the class")
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tidegate_parse_protocol::FieldType;
-use tidegate_storage::{Error, Storage};
+use tidegate_storage::{Captured, Error, Storage};
 use tidegate_testkit::Postgres;
 
 use crate::fixture::{Fixture, config};
@@ -176,7 +176,7 @@ async fn a_database_that_parse_server_made_is_taken_as_it_is() {
     let fields = BTreeMap::from([("authData".to_owned(), FieldType::Object)]);
     let user = fixture
         .storage
-        .ensure_fields("_User", &fields, false)
+        .ensure_fields("_User", &fields, Captured::No)
         .await
         .unwrap();
     assert!(user.fields.contains_key("authData"));

@@ -5,7 +5,7 @@ use std::pin::pin;
 use futures_util::poll;
 use serde_json::json;
 use tidegate_parse_protocol::{Access, Filter};
-use tidegate_storage::{Error, Storage};
+use tidegate_storage::{Captured, Error, Storage};
 use tidegate_testkit::Postgres;
 
 use crate::fixture::{Fixture, config, delete, insert, update};
@@ -53,7 +53,7 @@ async fn a_commit_whose_answer_is_lost_is_of_unknown_outcome() {
         .await
         .unwrap();
     other
-        .ensure_fields("AfterRestart", &Default::default(), false)
+        .ensure_fields("AfterRestart", &Default::default(), Captured::No)
         .await
         .unwrap();
     seen.wait_for(|schema| schema.class("AfterRestart").is_some())

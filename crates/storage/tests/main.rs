@@ -5,6 +5,8 @@ mod fixture;
 
 mod commit;
 #[cfg(test)]
+mod companion;
+#[cfg(test)]
 mod find;
 #[cfg(test)]
 mod layout;

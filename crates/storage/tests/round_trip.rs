@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use tidegate_parse_protocol::{Access, Filter, Query};
-use tidegate_storage::{Config, Secrets, Storage, Write};
+use tidegate_storage::{Captured, Companion, Config, Secrets, Storage, Write};
 use tidegate_testkit::Postgres;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -117,12 +117,25 @@ async fn a_get_a_create_an_update_and_a_delete_are_one_round_trip_each() {
             .ensure_fields(
                 "Order",
                 &crate::fixture::types(&crate::fixture::changes(json!({"n": 1}))),
-                false,
+                Captured::No,
             )
             .await
             .unwrap();
         waited.push(waits());
         let each = if round == 0 { 2 } else { 1 };
         assert_eq!(waited, [each, each, each, each, each, 0]);
+        let companion = || Companion {
+            text: "select $1::text",
+            params: vec!["x".into()],
+        };
+        storage
+            .commit_with(vec![update(&class, "o1", json!({"n": 3}))], |_| {
+                vec![companion()]
+            })
+            .await
+            .unwrap();
+        // BEGIN and the write are one wait, the companion and COMMIT another; each message is counted.
+        let preparations = if round == 0 { 2 } else { 0 };
+        assert_eq!(waits(), 4 + preparations);
     }
 }

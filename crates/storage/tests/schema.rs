@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde_json::json;
 use tidegate_parse_protocol::{ErrorCode, FieldType};
-use tidegate_storage::{Error, SCHEMA_CHANNEL, Storage};
+use tidegate_storage::{Captured, Error, SCHEMA_CHANNEL, Storage};
 
 use crate::fixture::{Fixture, PUBLICATION, config};
 
@@ -20,16 +20,28 @@ async fn fields_are_added_and_types_are_kept() {
     let fixture = Fixture::new().await;
     let storage = &fixture.storage;
     storage
-        .ensure_fields("Order", &fields([("total", FieldType::Number)]), false)
+        .ensure_fields(
+            "Order",
+            &fields([("total", FieldType::Number)]),
+            Captured::No,
+        )
         .await
         .unwrap();
     let class = storage
-        .ensure_fields("Order", &fields([("name", FieldType::String)]), false)
+        .ensure_fields(
+            "Order",
+            &fields([("name", FieldType::String)]),
+            Captured::No,
+        )
         .await
         .unwrap();
     assert!(class.fields.contains_key("total") && class.fields.contains_key("name"));
     let clash = storage
-        .ensure_fields("Order", &fields([("total", FieldType::String)]), false)
+        .ensure_fields(
+            "Order",
+            &fields([("total", FieldType::String)]),
+            Captured::No,
+        )
         .await
         .unwrap_err();
     assert_eq!(
@@ -61,7 +73,7 @@ async fn fields_are_added_and_types_are_kept() {
         ),
     ]);
     storage
-        .ensure_fields("Order", &every_type, false)
+        .ensure_fields("Order", &every_type, Captured::No)
         .await
         .unwrap();
     let client = fixture.database.connect().await;
@@ -83,7 +95,7 @@ async fn names_that_are_not_ours_to_take_are_refused() {
         .unwrap();
     let code = async |class: &str, field: &str| match fixture
         .storage
-        .ensure_fields(class, &fields([(field, FieldType::String)]), false)
+        .ensure_fields(class, &fields([(field, FieldType::String)]), Captured::No)
         .await
     {
         Err(Error::Refused(error)) => error.code,
@@ -115,7 +127,7 @@ async fn names_that_are_not_ours_to_take_are_refused() {
     )]);
     let refused = fixture
         .storage
-        .ensure_fields("Order", &relation, false)
+        .ensure_fields("Order", &relation, Captured::No)
         .await
         .unwrap_err();
     assert_eq!(refused.to_parse().code, ErrorCode::INVALID_KEY_NAME);
@@ -137,7 +149,7 @@ async fn many_processes_add_fields_at_once() {
                 .ensure_fields(
                     "Race",
                     &fields([("shared", FieldType::Number), (&of_own, FieldType::String)]),
-                    false,
+                    Captured::No,
                 )
                 .await
         })
@@ -166,7 +178,7 @@ async fn many_processes_add_fields_at_once() {
         .zip(&others);
     let wants = wants.map(|(field_type, storage)| async move {
         storage
-            .ensure_fields("Race", &fields([("contested", field_type)]), false)
+            .ensure_fields("Race", &fields([("contested", field_type)]), Captured::No)
             .await
     });
     let (won, lost): (Vec<_>, Vec<_>) = join_all(wants).await.into_iter().partition(Result::is_ok);
@@ -183,7 +195,11 @@ async fn a_change_is_heard_by_other_processes() {
     let mut seen = other.watch_schema();
     fixture
         .storage
-        .ensure_fields("Order", &fields([("total", FieldType::Number)]), false)
+        .ensure_fields(
+            "Order",
+            &fields([("total", FieldType::Number)]),
+            Captured::No,
+        )
         .await
         .unwrap();
     seen.wait_for(|schema| schema.class("Order").is_some())
@@ -214,16 +230,28 @@ async fn a_captured_class_joins_the_publication_in_the_same_transaction() {
     let fixture = Fixture::new().await;
     let storage = &fixture.storage;
     let total = fields([("total", FieldType::Number)]);
-    storage.ensure_fields("Before", &total, true).await.unwrap();
+    storage
+        .ensure_fields("Before", &total, Captured::WholeRows)
+        .await
+        .unwrap();
     assert!(!storage.schema().has_publication());
     let client = fixture.database.connect().await;
     client
         .batch_execute(&format!("create publication {PUBLICATION}"))
         .await
         .unwrap();
-    storage.ensure_fields("Before", &total, true).await.unwrap();
-    storage.ensure_fields("New", &total, true).await.unwrap();
-    storage.ensure_fields("Other", &total, false).await.unwrap();
+    storage
+        .ensure_fields("Before", &total, Captured::WholeRows)
+        .await
+        .unwrap();
+    storage
+        .ensure_fields("New", &total, Captured::WholeRows)
+        .await
+        .unwrap();
+    storage
+        .ensure_fields("Other", &total, Captured::No)
+        .await
+        .unwrap();
     let schema = storage.schema();
     assert!(
         schema.is_captured("Before") && schema.is_captured("New") && !schema.is_captured("Other")
@@ -235,7 +263,10 @@ async fn a_captured_class_joins_the_publication_in_the_same_transaction() {
     let other = Storage::connect(config(fixture.database.url()))
         .await
         .unwrap();
-    other.ensure_fields("New", &total, true).await.unwrap();
+    other
+        .ensure_fields("New", &total, Captured::WholeRows)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -246,7 +277,10 @@ async fn capture_may_publish_the_same_table_at_the_same_moment() {
     client.batch_execute(&create).await.unwrap();
     let total = fields([("total", FieldType::Number)]);
     let storage = &fixture.storage;
-    storage.ensure_fields("Order", &total, false).await.unwrap();
+    storage
+        .ensure_fields("Order", &total, Captured::No)
+        .await
+        .unwrap();
     let capture = client.transaction().await.unwrap();
     let publish = format!(r#"alter publication {PUBLICATION} add table "Order""#);
     capture.batch_execute(&publish).await.unwrap();
@@ -262,7 +296,7 @@ async fn capture_may_publish_the_same_table_at_the_same_moment() {
         {}
         capture.commit().await.unwrap();
     };
-    let ensure = storage.ensure_fields("Order", &total, true);
+    let ensure = storage.ensure_fields("Order", &total, Captured::WholeRows);
     let (ensured, ()) = futures_util::join!(ensure, release);
     ensured.unwrap();
     assert!(storage.schema().is_captured("Order"));
@@ -286,9 +320,62 @@ async fn the_rows_of_plain_tables_are_shown_by_their_columns_types() {
     ]);
     let object = fixture
         .storage
-        .plain_row_to_object("billing", "invoices", &row);
+        .plain_row_to_object("billing", "invoices", &row)
+        .await
+        .unwrap();
     assert_eq!(
         serde_json::Value::Object(object),
         json!({"id": 7, "paid": true})
     );
+}
+
+#[tokio::test]
+async fn whole_rows_are_published_only_where_asked_for_and_what_was_is_remembered() {
+    let fixture = Fixture::new().await;
+    let client = fixture.database.connect().await;
+    client
+        .batch_execute(&format!(
+            "create schema tidegate; create table tidegate.table_identity (table_oid oid primary key, identity text);
+             create publication {PUBLICATION}"
+        ))
+        .await
+        .unwrap();
+    let (storage, none) = (&fixture.storage, Default::default());
+    let identity = async |class: &str| {
+        let sql = "select c.relreplident::text, k.identity from pg_class c
+                   left join tidegate.table_identity k on k.table_oid = c.oid where c.relname = $1";
+        let row = client.query_one(sql, &[&class]).await.unwrap();
+        (row.get::<_, String>(0), row.get::<_, Option<String>>(1))
+    };
+    storage
+        .ensure_fields("Order", &none, Captured::Rows)
+        .await
+        .unwrap();
+    assert_eq!(identity("Order").await, ("d".into(), None));
+    storage
+        .ensure_fields("Order", &none, Captured::WholeRows)
+        .await
+        .unwrap();
+    assert_eq!(
+        identity("Order").await,
+        ("f".into(), Some("default".into()))
+    );
+    // A class whose owner took away its identity: its updates would fail.
+    storage
+        .ensure_fields("Bare", &none, Captured::No)
+        .await
+        .unwrap();
+    client
+        .batch_execute(r#"alter table "Bare" replica identity nothing"#)
+        .await
+        .unwrap();
+    storage
+        .ensure_fields("Bare", &none, Captured::Rows)
+        .await
+        .unwrap();
+    assert_eq!(identity("Bare").await, ("f".into(), Some("nothing".into())));
+    client
+        .batch_execute(r#"update "Bare" set "createdAt" = now()"#)
+        .await
+        .unwrap();
 }

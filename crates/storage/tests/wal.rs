@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tidegate_parse_protocol::Access;
-use tidegate_storage::Write;
+use tidegate_storage::{Captured, Write};
 use tokio_postgres::Client;
 
 use crate::fixture::{
@@ -62,7 +62,7 @@ async fn the_message_precedes_its_row() {
     let body = json!({"n": 1, "ACL": {"u1": {"write": true}}});
     let class = fixture
         .storage
-        .ensure_fields("Order", &types(&changes(body.clone())), true)
+        .ensure_fields("Order", &types(&changes(body.clone())), Captured::WholeRows)
         .await
         .unwrap();
     // Many rows: the plans are those of a table in use.
@@ -119,7 +119,11 @@ async fn each_write_of_a_transaction_follows_its_own_message() {
     let (fixture, client) = captured().await;
     let class = fixture
         .storage
-        .ensure_fields("Order", &types(&changes(json!({"n": 1}))), true)
+        .ensure_fields(
+            "Order",
+            &types(&changes(json!({"n": 1}))),
+            Captured::WholeRows,
+        )
         .await
         .unwrap();
     follow(&client).await;
@@ -157,7 +161,7 @@ async fn members_of_a_relation_follow_the_row() {
     let body = json!({"items": {"__op": "AddRelation", "objects": [pointer("Item", "i1")]}});
     let class = fixture
         .storage
-        .ensure_fields("Cart", &types(&changes(body.clone())), true)
+        .ensure_fields("Cart", &types(&changes(body.clone())), Captured::WholeRows)
         .await
         .unwrap();
     client
@@ -199,7 +203,7 @@ async fn a_row_from_the_wal_is_the_object_that_a_query_finds() {
     });
     let class = fixture
         .storage
-        .ensure_fields("Thing", &types(&changes(body.clone())), true)
+        .ensure_fields("Thing", &types(&changes(body.clone())), Captured::WholeRows)
         .await
         .unwrap();
     follow(&client).await;

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use crate::database::{Coordinates, Database};
 use crate::port::free_port;
 use crate::server::{Launch, Server};
+use crate::small_disk::SmallDisk;
 use crate::temp_dir::TempDir;
 use crate::template::{self, Installation};
 
@@ -64,9 +65,18 @@ impl Postgres {
 
     /// Starts a server of the caller's own with further settings, each as `name=value`.
     pub fn start_with(settings: &[&str]) -> Postgres {
+        Postgres::start_in(settings, || TempDir::in_memory("postgres"))
+    }
+
+    /// Starts a server whose data is on this disk.
+    pub fn start_on(disk: &SmallDisk, settings: &[&str]) -> Postgres {
+        Postgres::start_in(settings, || TempDir::below(disk.path(), "postgres"))
+    }
+
+    fn start_in(settings: &[&str], directory: impl Fn() -> TempDir) -> Postgres {
         let mut attempt = 1;
         loop {
-            match launch(settings) {
+            match launch(settings, directory()) {
                 Ok(postgres) => return postgres,
                 Err(_) if attempt < START_ATTEMPTS => attempt += 1,
                 Err(error) => panic!("cannot start Postgres: {error:#}"),
@@ -127,11 +137,10 @@ impl Postgres {
     }
 }
 
-fn launch(settings: &[&str]) -> Result<Postgres> {
+fn launch(settings: &[&str], dir: TempDir) -> Result<Postgres> {
     let installation = Installation::find()?;
     let account = template::server_account()?;
     let port = free_port();
-    let dir = TempDir::in_memory("postgres");
     template::give_to(dir.path(), account)?;
     let mut server = Server::supervise(Launch {
         account,

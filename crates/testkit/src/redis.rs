@@ -13,6 +13,7 @@ use nix::unistd::{Gid, Uid};
 
 use crate::port::free_port;
 use crate::server::{Account, Launch, Server};
+use crate::small_disk::SmallDisk;
 use crate::temp_dir::TempDir;
 
 /// Another process may take the port between our look and the server's bind.
@@ -46,9 +47,19 @@ impl Redis {
 
     /// Starts a server with further options, as on its command line.
     pub fn start_with(options: &[&str]) -> Redis {
+        Redis::start_in(options, || TempDir::in_memory("redis"))
+    }
+
+    /// Starts a server with an append-only file on this disk, synced with every write.
+    pub fn durable_on(disk: &SmallDisk) -> Redis {
+        let options = ["--appendonly", "yes", "--appendfsync", "always"];
+        Redis::start_in(&options, || TempDir::below(disk.path(), "redis"))
+    }
+
+    fn start_in(options: &[&str], directory: impl Fn() -> TempDir) -> Redis {
         let mut attempt = 1;
         loop {
-            match launch(options) {
+            match launch(options, directory()) {
                 Ok(redis) => return redis,
                 Err(_) if attempt < START_ATTEMPTS => attempt += 1,
                 Err(error) => panic!("cannot start Redis: {error:#}"),
@@ -115,9 +126,8 @@ impl Redis {
     }
 }
 
-fn launch(options: &[&str]) -> anyhow::Result<Redis> {
+fn launch(options: &[&str], dir: TempDir) -> anyhow::Result<Redis> {
     let port = free_port();
-    let dir = TempDir::in_memory("redis");
     let mut server = Server::supervise(Launch {
         account: Account {
             uid: Uid::effective(),

@@ -22,9 +22,7 @@ impl TempDir {
     /// # Panics
     /// When it cannot be created.
     pub fn new(purpose: &str) -> TempDir {
-        let parent = env::temp_dir();
-        TempDir::new_in(&parent, purpose)
-            .unwrap_or_else(|error| panic!("cannot write to {}: {error}", parent.display()))
+        TempDir::below(&env::temp_dir(), purpose)
     }
 
     /// Creates a directory in memory if there is room: the thousand files of a database take a second to make on
@@ -37,6 +35,12 @@ impl TempDir {
             .then(|| TempDir::new_in(memory, purpose).ok())
             .flatten();
         in_memory.unwrap_or_else(|| TempDir::new(purpose))
+    }
+
+    /// Creates a directory in `parent`.
+    pub(crate) fn below(parent: &Path, purpose: &str) -> TempDir {
+        TempDir::new_in(parent, purpose)
+            .unwrap_or_else(|error| panic!("cannot write to {}: {error}", parent.display()))
     }
 
     fn new_in(parent: &Path, purpose: &str) -> Result<TempDir> {

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::command::events::EventsArguments;
+use crate::command::operations::OperationsArguments;
+use crate::command::slot::SlotArguments;
+use crate::command::triggers::TriggersArguments;
+
 /// Server-side JavaScript beside your Postgres data: functions, triggers, jobs.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, disable_help_subcommand = true)]
@@ -20,6 +25,14 @@ pub enum Command {
     Serve(ServeArguments),
     /// Print the effective configuration and where each value comes from; secrets are not shown
     Config(Settings),
+    /// Look at events, follow what they led to, deliver them again
+    Events(EventsArguments),
+    /// List and pause after-triggers, run them over existing rows
+    Triggers(TriggersArguments),
+    /// Replays and backfills under way
+    Operations(OperationsArguments),
+    /// The replication slot, and what it missed
+    Slot(SlotArguments),
     /// Run as the parent of isolates; the server starts this itself
     #[command(hide = true)]
     Isolate,
@@ -76,10 +89,18 @@ pub enum Role {
     Dispatch,
     /// Runs after-triggers; as many as you like
     Worker,
+    /// Event log to the [[sinks]] of tidegate.toml; for each, one is active, others stand by
+    FanOut,
 }
 
 impl Role {
-    pub const ALL: [Role; 4] = [Role::Proxy, Role::Capture, Role::Dispatch, Role::Worker];
+    pub const ALL: [Role; 5] = [
+        Role::Proxy,
+        Role::Capture,
+        Role::Dispatch,
+        Role::Worker,
+        Role::FanOut,
+    ];
 }
 
 impl std::fmt::Display for Role {
@@ -113,6 +134,14 @@ impl std::error::Error for UsageError {}
 impl std::error::Error for UnavailableError {}
 
 pub fn exit_code(error: &anyhow::Error) -> u8 {
+    use tidegate_admin::Error;
+    match error.downcast_ref::<Error>() {
+        Some(Error::NotFound { .. }) => return 3,
+        Some(Error::Invalid { .. } | Error::Conflict { .. }) => return 5,
+        Some(Error::Unavailable { .. }) => return 6,
+        Some(Error::Log { .. } | Error::Slot { .. }) => return 1,
+        None => {}
+    }
     match error {
         error if error.is::<UsageError>() => 2,
         error if error.is::<UnavailableError>() => 6,

@@ -17,6 +17,8 @@ use crate::config::Config;
 
 /// Gauge: bytes of WAL that the slot retains and that the log does not have yet.
 const SLOT_LAG_BYTES: &str = "tidegate_slot_lag_bytes";
+/// Gauge: bytes of WAL that Postgres keeps for the slot, those before an open transaction included.
+const SLOT_RETAINED_BYTES: &str = "tidegate_slot_retained_bytes";
 /// Gauge: how long ago the last confirmed position was the newest one.
 const SLOT_LAG_SECONDS: &str = "tidegate_slot_lag_seconds";
 
@@ -88,6 +90,7 @@ pub fn watch(
         queue,
         triggers,
         positions: VecDeque::new(),
+        is_over_budget: false,
     };
     tokio::spawn(async move {
         let mut was_ready = false;
@@ -125,6 +128,8 @@ struct Observer {
     triggers: watch::Receiver<TriggerSet>,
     /// When the server's WAL ended where, oldest first.
     positions: VecDeque<(Instant, u64)>,
+    /// The alarm is given once each time that the slot goes over its budget.
+    is_over_budget: bool,
 }
 
 impl Observer {
@@ -158,19 +163,26 @@ impl Observer {
         let row = client
             .query_opt(
                 "select coalesce(wal_status, ''), (pg_current_wal_flush_lsn() - '0/0')::bigint,
-                        coalesce((confirmed_flush_lsn - '0/0')::bigint, 0)
+                        coalesce((confirmed_flush_lsn - '0/0')::bigint, 0),
+                        coalesce((pg_current_wal_flush_lsn() - restart_lsn)::bigint, 0)
                    from pg_replication_slots where slot_name = $1",
                 &[&slot],
             )
             .await?;
+        let gap = open_gap(&client, &slot).await?;
         let unpublished = unpublished(&client, &self.config.publication, &self.triggers).await?;
         self.client = Some(client);
+        if gap.is_some() {
+            return Ok(gap);
+        }
         let Some(row) = row else {
             return Ok(Some(format!("replication slot {slot} does not exist")));
         };
         let (status, end, confirmed): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        let retained = row.get::<_, i64>(3).max(0) as u64;
         let lag = end.saturating_sub(confirmed).max(0) as u64;
         self.observe(end as u64, confirmed as u64, lag);
+        gauge!(SLOT_RETAINED_BYTES).set(retained as f64);
         if status == "lost" {
             return Ok(Some(format!(
                 "replication slot {slot} is lost: changes were not captured"
@@ -181,10 +193,24 @@ impl Observer {
                 "table {table} has after-triggers and is not captured yet"
             )));
         }
+        Ok(self.over_budget(&slot, lag.max(retained)))
+    }
+
+    fn over_budget(&mut self, slot: &str, retained: u64) -> Option<String> {
         let budget = self.config.slot_lag_budget_bytes;
-        let over =
-            format!("replication slot {slot} is {lag} bytes behind, over the budget of {budget}");
-        Ok((lag > budget).then_some(over))
+        let is_over = retained > budget;
+        if is_over && !self.is_over_budget {
+            tracing::error!(
+                slot,
+                retained,
+                budget,
+                "the slot retains more WAL than its budget: is capture running, or a transaction open for long?"
+            );
+        }
+        self.is_over_budget = is_over;
+        is_over.then(|| {
+            format!("replication slot {slot} retains {retained} bytes of WAL, over the budget of {budget}")
+        })
     }
 
     fn observe(&mut self, end: u64, confirmed: u64, lag: u64) {
@@ -205,6 +231,21 @@ impl Observer {
     }
 }
 
+/// What capture could not follow, whichever process found it.
+async fn open_gap(client: &Client, slot: &str) -> Result<Option<String>> {
+    let row = client
+        .query_opt(
+            "select format('slot %s cannot be followed since %s: %s. Changes after %s are not captured; '
+                           || 'run `tidegate slot resync`',
+                           slot_name, to_char(found_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'),
+                           reason, from_lsn)
+               from tidegate.gap where slot_name = $1 and resolved_at is null",
+            &[&slot],
+        )
+        .await?;
+    Ok(row.map(|row| row.get(0)))
+}
+
 /// A table that has after-triggers and is not in the publication.
 async fn unpublished(
     client: &Client,
@@ -212,22 +253,25 @@ async fn unpublished(
     triggers: &watch::Receiver<TriggerSet>,
 ) -> Result<Option<String>> {
     let wanted = triggers.borrow().clone();
-    let names = wanted.captured_classes().into_keys();
-    let (schemas, tables): (Vec<&str>, Vec<&str>) = names
-        .map(|class| class.split_once('.').unwrap_or(("public", class)))
-        .unzip();
+    let names: Vec<&str> = wanted.captured_classes().into_keys().collect();
+    // Schemas and tables may have dots in their names: what follows any of them may be the table's.
+    let after_dots = |name: &&str| -> Vec<String> {
+        let dots = name.match_indices('.');
+        dots.map(|(at, _)| name[at + 1..].to_owned()).collect()
+    };
+    let mut tables: Vec<String> = names.iter().flat_map(after_dots).collect();
+    tables.extend(names.iter().map(|name| (*name).to_owned()));
     let row = client
         .query_opt(
             "select format('%I.%I', n.nspname, c.relname)
-               from unnest($1::text[], $2::text[]) as wanted (schema, name)
-               join pg_namespace n on n.nspname = wanted.schema
-               join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
-              where c.relkind in ('r', 'p') and n.nspname <> 'tidegate'
-                and not exists (select from pg_publication_tables p
-                                 where p.pubname = $3 and p.schemaname = n.nspname
-                                   and p.tablename = c.relname)
+               from pg_class c join pg_namespace n on n.oid = c.relnamespace
+              where c.relname = any($2::text[]) and c.relkind in ('r', 'p') and n.nspname <> 'tidegate'
+                and (n.nspname || '.' || c.relname = any($1::text[])
+                     or n.nspname = 'public' and c.relname = any($1::text[]))
+                and not exists (select from pg_publication p join pg_publication_rel r on r.prpubid = p.oid
+                                 where p.pubname = $3 and r.prrelid = c.oid)
               limit 1",
-            &[&schemas, &tables, &publication],
+            &[&names, &tables, &publication],
         )
         .await?;
     Ok(row.map(|row| row.get(0)))

@@ -1,8 +1,10 @@
 //! `tidegate`: one executable, one subcommand per role and per operator's action.
 //!
-//! Data goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 6 unavailable.
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 3 not found,
+//! 5 validation, 6 unavailable.
 
 mod cli;
+mod command;
 mod config;
 mod dev;
 mod health;
@@ -24,6 +26,10 @@ fn main() -> ExitCode {
         Command::Dev(arguments) => dev::main(arguments),
         Command::Serve(arguments) => serve::main(arguments),
         Command::Config(arguments) => config::show(arguments),
+        Command::Events(arguments) => command::events::main(arguments),
+        Command::Triggers(arguments) => command::triggers::main(arguments),
+        Command::Operations(arguments) => command::operations::main(arguments),
+        Command::Slot(arguments) => command::slot::main(arguments),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,22 +6,28 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use notify::{RecursiveMode, Watcher};
-use tidegate_cloud_code::{CloudCode, Egress};
-use tidegate_event::{TriggerKind, TriggerSet};
+use tidegate_cloud_code::CloudCode;
+use tidegate_event::{Policy, Trigger, TriggerKind, TriggerSet};
+use tidegate_storage::Hook;
+use tidegate_worker::{Webhook, Webhooks};
 use tidegate_write_path::WritePath;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, PARSE_HOOKS};
 
 /// How long a folder must be quiet before its code is loaded: editors write several files at once.
 const QUIET: Duration = Duration::from_millis(80);
+
+/// How soon a webhook that was set through the API is known to every process.
+const HOOKS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The code that this process serves, and whom to tell when it is another.
 pub struct Releases {
     config: Config,
     write_path: Arc<WritePath>,
     triggers: watch::Sender<TriggerSet>,
+    webhooks: watch::Sender<Webhooks>,
 }
 
 impl Releases {
@@ -34,7 +40,9 @@ impl Releases {
             config: config.clone(),
             write_path: Arc::clone(write_path),
             triggers: watch::channel(TriggerSet::default()).0,
+            webhooks: watch::channel(Webhooks::new()).0,
         };
+        releases.look_for_hooks().await?;
         releases.reload().await?;
         Ok(releases)
     }
@@ -67,12 +75,63 @@ impl Releases {
             "loaded the cloud code"
         );
         check_that_all_runs(&code, self.config.ignore_unsupported_triggers)?;
-        self.triggers.send_replace(code.triggers().clone());
-        if let Some(replaced) = self.write_path.replace_code(code) {
+        let replaced = self.write_path.replace_code(code);
+        self.publish_triggers();
+        if let Some(replaced) = replaced {
             // Requests that still run on it end by themselves.
             tokio::spawn(async move { replaced.close().await });
         }
         Ok(())
+    }
+
+    /// Tells everybody which triggers there are: those of the code, and webhooks.
+    fn publish_triggers(&self) {
+        let code = self.write_path.code();
+        // One at a time: the last to be published is the newest.
+        self.triggers.send_if_modified(|published| {
+            let mut triggers = code
+                .as_ref()
+                .map_or_else(TriggerSet::default, |code| code.triggers().clone());
+            triggers.capture(self.config.always_captured().cloned());
+            for (trigger, webhook) in self.webhooks.borrow().iter() {
+                triggers.insert(trigger.clone(), webhook.policy.clone());
+            }
+            self.write_path.replace_triggers(triggers.clone());
+            let is_new = *published != triggers;
+            *published = triggers;
+            is_new
+        });
+    }
+
+    pub fn webhooks(&self) -> watch::Receiver<Webhooks> {
+        self.webhooks.subscribe()
+    }
+
+    /// Follows what is set through Parse's hooks API, in whichever process.
+    pub async fn follow_hooks(&self, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(HOOKS_INTERVAL) => {}
+                () = shutdown.cancelled() => return,
+            }
+            match self.look_for_hooks().await {
+                Ok(false) => {}
+                Ok(true) => self.publish_triggers(),
+                Err(error) => tracing::debug!("cannot look for webhooks: {error:#}"),
+            }
+        }
+    }
+
+    /// Takes in the webhooks as they are now; answers whether they are others than before.
+    async fn look_for_hooks(&self) -> Result<bool> {
+        let stored = self.write_path.storage().hooks().await?;
+        let mut webhooks = self.config.webhooks.clone();
+        webhooks.extend(stored.iter().filter_map(webhook));
+        Ok(self.webhooks.send_if_modified(|known| {
+            let is_new = *known != webhooks;
+            *known = webhooks;
+            is_new
+        }))
     }
 
     fn code_config(&self) -> Result<tidegate_cloud_code::Config> {
@@ -83,10 +142,7 @@ impl Releases {
             isolates: config.isolates,
             memory_limit_bytes: config.isolate_memory_bytes,
             max_in_flight: config.isolate_in_flight,
-            egress: Egress {
-                allow_private: config.egress_private,
-                allow: config.egress_allow.clone(),
-            },
+            egress: config.egress.clone(),
             server_url: config.public_url(),
             application_id: config.app_id.clone(),
             javascript_key: config
@@ -135,6 +191,23 @@ impl Releases {
             code.close().await;
         }
     }
+}
+
+/// A row of Parse's `_Hooks`; None for a kind that is not run (the API takes none, Parse Server may have left some).
+fn webhook(hook: &Hook) -> Option<(Trigger, Webhook)> {
+    let kind = TriggerKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == hook.trigger);
+    let trigger = Trigger {
+        webhook: Some(PARSE_HOOKS.to_owned()),
+        ..Trigger::code(kind.filter(|kind| kind.is_after_commit())?, &hook.class)
+    };
+    let webhook = Webhook {
+        url: hook.url.clone(),
+        secret: None,
+        policy: Policy::default(),
+    };
+    Some((trigger, webhook))
 }
 
 /// The place where main threw belongs to what its author is told.

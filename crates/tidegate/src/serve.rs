@@ -32,12 +32,15 @@ pub fn main(arguments: ServeArguments) -> Result<()> {
     })
 }
 
-/// `TIDEGATE_FAILPOINT=worker-ran:3` ends the process at its third passage there; for tests.
+/// `TIDEGATE_FAILPOINT=worker-ran:3` ends the process at its third passage there, `worker-poison:x` whenever x passes; for tests.
 fn arm_failpoint() {
     #[cfg(debug_assertions)]
     if let Ok(wanted) = std::env::var("TIDEGATE_FAILPOINT") {
         let (place, nth) = wanted.split_once(':').unwrap_or((&wanted, "1"));
-        tidegate_event::failpoint::arm(place, nth.parse().unwrap_or(1));
+        match nth.parse() {
+            Ok(nth) => tidegate_event::failpoint::arm(place, nth),
+            Err(_) => tidegate_event::failpoint::arm_on(place, nth),
+        }
     }
 }
 
@@ -73,6 +76,7 @@ struct Parts {
     waiters: Arc<Waiters>,
     write_path: Arc<WritePath>,
     triggers: watch::Receiver<TriggerSet>,
+    webhooks: tidegate_worker::Sender,
     shutdown: CancellationToken,
 }
 
@@ -98,10 +102,19 @@ impl Server {
         let write_path = WritePath::new(
             write_path_config(&config, &process),
             storage,
+            log.clone(),
             Arc::clone(&waiters),
         );
         let releases = Arc::new(Releases::load(&config, &write_path).await?);
         let triggers = releases.triggers();
+        let webhooks = tidegate_worker::Sender {
+            poster: tidegate_cloud_code::Poster::new(&config.egress)?,
+            key: config
+                .webhook_key
+                .as_ref()
+                .map(|key| key.expose().to_owned()),
+            webhooks: releases.webhooks(),
+        };
         let parts = Parts {
             config,
             process,
@@ -110,6 +123,7 @@ impl Server {
             waiters,
             write_path,
             triggers,
+            webhooks,
             shutdown: shutdown.clone(),
         };
         if roles.contains(&Role::Capture) {
@@ -141,6 +155,11 @@ impl Server {
             running.spawn(async move { proxy.await.context("the HTTP server ended") });
             tracing::info!(%address, "listening");
         }
+        let (following, until) = (Arc::clone(&releases), shutdown.clone());
+        running.spawn(async move {
+            following.follow_hooks(until).await;
+            Ok(())
+        });
         parts.spawn_roles(&mut running, roles);
         Ok(Server {
             config: served,
@@ -195,10 +214,12 @@ impl Parts {
                 },
                 max_body_bytes: config.max_body_bytes,
                 wait_for_after_triggers: config.wait,
+                event_stream_clients: config.event_stream_clients,
             },
             write_path: Arc::clone(&self.write_path),
             waiters: Arc::clone(&self.waiters),
             queue: self.queue.clone(),
+            log: self.log.clone(),
         }
     }
 
@@ -218,9 +239,11 @@ impl Parts {
             let dispatch = tidegate_dispatch::Config {
                 batch_max_events: 1_000,
                 max_queued: config.max_queued as u64,
+                max_queued_bytes: config.max_queued_bytes,
                 settle_interval: Duration::from_secs(1),
                 standby_interval: Duration::from_secs(1),
                 keep_days: config.event_keep_days,
+                keep_dead_days: config.event_keep_dead_days,
             };
             let role = tidegate_dispatch::run(
                 dispatch,
@@ -230,6 +253,14 @@ impl Parts {
                 self.shutdown.clone(),
             );
             running.spawn(async move { role.await.context("dispatch stopped") });
+        }
+        if roles.contains(&Role::FanOut) {
+            let fan_out = tidegate_fan_out::Config {
+                sinks: config.sinks.clone(),
+                standby_interval: Duration::from_secs(1),
+            };
+            let role = tidegate_fan_out::run(fan_out, self.log.clone(), self.shutdown.clone());
+            running.spawn(async move { role.await.context("fan-out stopped") });
         }
         if roles.contains(&Role::Worker) {
             let worker = tidegate_worker::Config {
@@ -243,11 +274,19 @@ impl Parts {
                 retry: tidegate_worker::RetryPolicy {
                     max_attempts: config.trigger_attempts,
                     initial_backoff: config.trigger_backoff,
+                    factor: 2.0,
                     max_backoff: config.trigger_max_backoff,
                 },
             };
-            let role =
-                tidegate_worker::run(worker, self.log, self.queue, self.write_path, self.shutdown);
+            let role = tidegate_worker::run(
+                worker,
+                self.log,
+                self.queue,
+                self.write_path,
+                self.webhooks,
+                self.triggers,
+                self.shutdown,
+            );
             running.spawn(async move { role.await.context("the worker stopped") });
         }
     }
@@ -259,6 +298,7 @@ fn capture_config(config: &Config) -> tidegate_capture::Config {
         slot: config.slot.clone(),
         publication: config.publication.clone(),
         standby_interval: Duration::from_secs(1),
+        heartbeat_interval: Duration::from_secs(10),
     }
 }
 
@@ -269,6 +309,7 @@ fn write_path_config(config: &Config, process: &str) -> tidegate_write_path::Con
         function_timeout: config.function_timeout,
         trigger_timeout: config.trigger_timeout,
         wait_timeout: config.wait_timeout,
+        max_trigger_depth: config.max_trigger_depth,
         client_class_creation: config.client_class_creation,
         custom_object_ids: config.custom_object_ids,
         session_lifetime: config.session_lifetime,

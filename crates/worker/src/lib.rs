@@ -1,25 +1,39 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Layout: `deliver` is the path, on one screen; `record` commits
-//! outcomes in groups; `retry` is the policy, pure; `leases` lends the log's lane leases to the queue.
+//! Layout: `deliver` is the path, on one screen; `payload` reads what the queue gave; `suspect` and `missing` are what
+//! may keep a delivery from being run; `webhook` calls endpoints; `attempt` and `retry` decide what follows, both pure;
+//! `record` commits outcomes in groups; `report` is metrics and log lines; `leases` lends the log's lane leases to the
+//! queue.
 
+mod attempt;
 mod deliver;
 mod error;
 mod leases;
 pub mod metric_names;
+mod missing;
+mod payload;
 mod record;
+mod report;
 mod retry;
+mod suspect;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_event::TriggerSet;
 use tidegate_event_log::EventLog;
-use tidegate_queue::{ConsumerConfig, Queue};
+use tidegate_queue::{ConsumerConfig, LIMITED_LANES, Queue};
 use tidegate_write_path::WritePath;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use error::Error;
 pub use retry::RetryPolicy;
+pub use webhook::{Sender, Webhook, Webhooks};
+
+/// The triggers that there are, those of the code and webhooks, with their policies.
+pub type Triggers = watch::Receiver<TriggerSet>;
 
 /// What a worker needs to know.
 #[derive(Clone, Debug)]
@@ -30,9 +44,11 @@ pub struct Config {
     pub concurrency: usize,
     /// Most deliveries held in memory, running ones included.
     pub max_buffered: usize,
+    /// As the queue's, without those for limited deliveries.
     pub lanes: u16,
     /// A lease that is not renewed ends after this long, and another worker takes the lane.
     pub lane_lease: Duration,
+    /// For triggers whose policy says nothing else, as is `retry`.
     pub trigger_timeout: Duration,
     /// How long handlers may go on after shutdown; what is dropped then runs again elsewhere.
     pub drain_timeout: Duration,
@@ -48,11 +64,18 @@ pub async fn run(
     log: EventLog,
     queue: Queue,
     write_path: Arc<WritePath>,
+    webhooks: Sender,
+    triggers: Triggers,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let lanes = log
-        .lanes(&config.name, config.lanes, config.lane_lease)
+        .lanes(
+            &config.name,
+            config.lanes + LIMITED_LANES,
+            config.lane_lease,
+        )
         .await?;
+    let paused = log.watch_paused().await?;
     let consumer = ConsumerConfig {
         worker_name: config.name.clone(),
         concurrency: config.concurrency,
@@ -65,7 +88,12 @@ pub async fn run(
         log,
         queue: queue.clone(),
         write_path,
+        webhooks,
         recorder,
+        triggers,
+        paused,
+        missing: missing::Missing::default(),
+        suspects: suspect::Suspects::new(config.concurrency),
         trigger_timeout: config.trigger_timeout,
         retry: config.retry.clone(),
     });

@@ -1,6 +1,7 @@
 //! What a request is answered with, before it is put into HTTP.
 
 use serde_json::{Value, json};
+use tidegate_event::WaitToken;
 
 /// The answer to one request.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,10 +12,12 @@ pub struct Answer {
     pub location: Option<String>,
     /// Whether the request's after-triggers had run when this was given.
     pub waited: Waited,
+    /// What a later request can name to be answered after these writes' after-triggers.
+    pub tokens: Vec<WaitToken>,
 }
 
-/// How waiting for after-triggers ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How waiting for after-triggers ended; of several waits, the greatest counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Waited {
     /// There was nothing to wait for, or nobody wanted to.
     #[default]
@@ -32,6 +35,7 @@ impl Answer {
             body,
             location: None,
             waited: Waited::No,
+            tokens: Vec::new(),
         }
     }
 
@@ -41,6 +45,7 @@ impl Answer {
             body,
             location: Some(location),
             waited: Waited::No,
+            tokens: Vec::new(),
         }
     }
 

@@ -5,19 +5,18 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tidegate_event::context::MAX_CONTEXT_BYTES;
-use tidegate_event::{ReplyTo, RequestContext, TriggerKind};
+use tidegate_event::{
+    EffectKind, EffectScope, Lsn, ReplyTo, RequestContext, TriggerKind, WaitToken, failpoint,
+};
 use tidegate_parse_protocol::present::Present;
-use tidegate_parse_protocol::{Access, Changes, ErrorCode, Object};
+use tidegate_parse_protocol::{Access, Changes, ClassSchema, ErrorCode, Object, ParseError};
 use tidegate_storage::{Committed, Write};
 
 use crate::answer::Waited;
 use crate::error::{not_found, refuse};
 use crate::save::answer_body;
 use crate::wait::Ticket;
-use crate::{Answer, Caller, Error, Wait, WritePath};
-
-/// How many triggers may have led to a write, one after the other. A trigger that saves what fires it stops here.
-pub(crate) const MAX_DEPTH: u32 = 16;
+use crate::{Answer, Caller, Error, Wait, WritePath, effect};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -38,6 +37,8 @@ pub(crate) struct Prepared {
     pub answer_fields: Vec<String>,
     pub session_token: Option<String>,
     pub then: Then,
+    /// Where the write is recorded, if it is.
+    pub effects: Option<EffectScope>,
 }
 
 /// What follows a commit.
@@ -68,17 +69,21 @@ impl WritePath {
         caller: &Caller,
         prepared: Vec<Prepared>,
     ) -> Result<Vec<Answer>, Error> {
-        if caller.cause.depth > MAX_DEPTH {
-            let message = format!(
-                "this write was caused by {MAX_DEPTH} triggers in a row: does a trigger save the object that fires it?"
-            );
-            return Err(refuse(ErrorCode::SCRIPT_FAILED, message));
-        }
+        self.check_depth(&caller.cause)?;
         let fired: usize = prepared.iter().map(|one| self.fires(one)).sum();
         let waits = caller.wait == Wait::AfterTriggers && fired > 0;
         let ticket = waits.then(|| self.waiters.expect(fired));
         let (writes, after) = self.writes(caller, prepared, ticket.as_ref())?;
-        let committed = self.commit_in_current_schema(writes).await?;
+        let committed = match self.commit_in_current_schema(writes, &after).await {
+            Ok(committed) => committed,
+            Err(tidegate_storage::Error::Conflict) => return self.recorded_meanwhile(&after).await,
+            Err(error) => return Err(error.into()),
+        };
+        let token = (fired > 0).then_some(WaitToken {
+            xid: committed.xid,
+            lsn: Lsn(committed.lsn),
+            deliveries: fired as u32,
+        });
         let answers = self.answers(after, committed.rows).await?;
         let waited = match ticket {
             Some(ticket) => ticket.wait(self.config.wait_timeout).await,
@@ -89,22 +94,49 @@ impl WritePath {
         }
         Ok(answers
             .into_iter()
-            .map(|answer| answer.with_waited(waited))
+            .map(|answer| Answer {
+                waited,
+                tokens: token.into_iter().collect(),
+                ..answer
+            })
             .collect())
     }
 
     /// Another process may have changed a table since its class was looked up; then the first try wrote nothing.
-    async fn commit_in_current_schema(&self, mut writes: Vec<Write>) -> Result<Committed, Error> {
-        match self.storage.commit(writes.clone()).await {
+    async fn commit_in_current_schema(
+        &self,
+        mut writes: Vec<Write>,
+        after: &[After],
+    ) -> Result<Committed, tidegate_storage::Error> {
+        match self.commit_and_record(writes.clone(), after).await {
             Err(tidegate_storage::Error::StaleSchema) => {
                 let schema = self.storage.schema();
                 for write in &mut writes {
-                    write.class = schema.class(&write.class.name).ok_or_else(not_found)?;
+                    let class = schema.class(&write.class.name);
+                    write.class = class.ok_or_else(ParseError::object_not_found)?;
                 }
-                Ok(self.storage.commit(writes).await?)
+                self.commit_and_record(writes, after).await
             }
-            committed => Ok(committed?),
+            committed => committed,
         }
+    }
+
+    /// One round trip for a write that nobody records, two for one that belongs to an attempt.
+    async fn commit_and_record(
+        &self,
+        writes: Vec<Write>,
+        after: &[After],
+    ) -> Result<Committed, tidegate_storage::Error> {
+        if after.iter().all(|one| one.effects.is_none()) {
+            return self.storage.commit(writes).await;
+        }
+        let record = |rows: &[Option<Object>]| {
+            let record = |one: &After| effect::companion(one, &one.body(one.row(rows)?));
+            after.iter().filter_map(record).collect()
+        };
+        let committed = self.storage.commit_with(writes, record).await?;
+        failpoint::pass(failpoint::WORKER_WROTE);
+        Ok(committed)
     }
 
     fn fires(&self, prepared: &Prepared) -> usize {
@@ -139,10 +171,12 @@ impl WritePath {
             after.push(After {
                 kind: one.kind,
                 class: Arc::clone(&one.write.class),
+                object_id: one.write.object_id.clone(),
                 row_index: writes.len(),
                 answer_fields: one.answer_fields,
                 session_token: one.session_token,
                 then: one.then,
+                effects: one.effects,
             });
             writes.push(one.write);
             writes.extend(one.beside);
@@ -210,12 +244,7 @@ impl WritePath {
     ) -> Result<Vec<Answer>, Error> {
         let mut answers = Vec::new();
         for one in after {
-            let row = rows
-                .get(one.row_index)
-                .and_then(Option::as_ref)
-                .ok_or_else(not_found)?;
-            let shown = Present::new(&one.class, &Access::Master).show(row.clone());
-            let mut body = answer_body(one.kind, &shown, &one.answer_fields);
+            let mut body = one.body(one.row(&rows).ok_or_else(not_found)?);
             if let (Some(token), Value::Object(body)) = (one.session_token, &mut body) {
                 body.insert("sessionToken".into(), token.into());
             }
@@ -223,7 +252,7 @@ impl WritePath {
                 self.end_sessions(&user_id, except.as_deref()).await?;
             }
             answers.push(match one.kind {
-                Kind::Create => Answer::created(body, location(&one.class.name, &shown)),
+                Kind::Create => Answer::created(body, location_of(&one.class.name, &one.object_id)),
                 Kind::Update | Kind::Delete => Answer::ok(body),
             });
         }
@@ -258,27 +287,49 @@ fn captured_headers(headers: &BTreeMap<String, String>) -> BTreeMap<String, Stri
         .collect()
 }
 
-struct After {
-    kind: Kind,
-    class: Arc<tidegate_parse_protocol::ClassSchema>,
+/// What is left to do when a write is committed.
+pub(crate) struct After {
+    pub kind: Kind,
+    pub class: Arc<ClassSchema>,
+    pub object_id: String,
     /// Where the write's row stands among the committed ones.
     row_index: usize,
     answer_fields: Vec<String>,
     session_token: Option<String>,
     then: Then,
+    pub effects: Option<EffectScope>,
 }
 
-fn location(class: &str, row: &Object) -> String {
-    let id = row
-        .get("objectId")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+impl After {
+    fn row<'a>(&self, rows: &'a [Option<Object>]) -> Option<&'a Object> {
+        rows.get(self.row_index)?.as_ref()
+    }
+
+    /// What the write is answered with, but for a session's token.
+    fn body(&self, row: &Object) -> Value {
+        let shown = Present::new(&self.class, &Access::Master).show(row.clone());
+        answer_body(self.kind, &shown, &self.answer_fields)
+    }
+}
+
+/// The path of an object, below the mount.
+pub(crate) fn location_of(class: &str, id: &str) -> String {
     match class {
         "_User" => format!("users/{id}"),
         "_Role" => format!("roles/{id}"),
         "_Session" => format!("sessions/{id}"),
         "_Installation" => format!("installations/{id}"),
         class => format!("classes/{class}/{id}"),
+    }
+}
+
+impl From<Kind> for EffectKind {
+    fn from(kind: Kind) -> EffectKind {
+        match kind {
+            Kind::Create => EffectKind::Create,
+            Kind::Update => EffectKind::Update,
+            Kind::Delete => EffectKind::Delete,
+        }
     }
 }
 

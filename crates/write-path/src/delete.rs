@@ -5,6 +5,7 @@ use tidegate_parse_protocol::{Changes, ClpOperation, ErrorCode};
 use tidegate_storage::{Action, Write};
 
 use crate::commit::{Kind, Prepared, Then};
+use crate::effect::Asked;
 use crate::error::refuse;
 use crate::{Answer, Caller, Error, WritePath};
 
@@ -15,6 +16,9 @@ impl WritePath {
         class: &str,
         id: &str,
     ) -> Result<Answer, Error> {
+        if let Some(answer) = self.repeated(caller, &Asked::delete(class, id)).await? {
+            return Ok(answer);
+        }
         let prepared = self.prepare_delete(caller, class, id).await?;
         self.commit_one(caller, prepared).await
     }
@@ -64,6 +68,7 @@ impl WritePath {
             answer_fields: Vec::new(),
             session_token: None,
             then,
+            effects: caller.recorded().cloned(),
         })
     }
 }

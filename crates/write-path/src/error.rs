@@ -16,12 +16,24 @@ pub enum Error {
     /// Postgres failed: the client is told little, the log all.
     #[error("the database failed")]
     Storage { source: tidegate_storage::Error },
+    /// The event log failed, or cannot be reached now.
+    #[error("the event log failed")]
+    Log {
+        #[from]
+        source: tidegate_event_log::Error,
+    },
     /// This server is at fault.
     #[error("{what}")]
     Internal { what: String },
 }
 
 impl Error {
+    /// True for what belongs into this server's log, because the client is told little.
+    pub fn is_servers_fault(&self) -> bool {
+        use Error::{Internal, Log, Storage};
+        matches!(self, Storage { .. } | Log { .. } | Internal { .. })
+    }
+
     /// What a client, or cloud code, is told. Never more than it may know.
     pub fn to_parse(&self) -> ParseError {
         match self {
@@ -33,7 +45,11 @@ impl Error {
                 ParseError::new(ErrorCode::COMMAND_UNAVAILABLE, self.to_string())
             }
             Error::Storage { source } => source.to_parse(),
-            Error::Internal { .. } => {
+            Error::Log { source } if source.is_transient() => {
+                let message = "The database is not available, please try again.";
+                ParseError::new(ErrorCode::CONNECTION_FAILED, message)
+            }
+            Error::Log { .. } | Error::Internal { .. } => {
                 ParseError::new(ErrorCode::INTERNAL, "Internal server error.")
             }
         }

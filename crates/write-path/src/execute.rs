@@ -65,6 +65,7 @@ impl WritePath {
                 requests,
                 transaction,
             } => self.batch(caller, requests, transaction).await,
+            Request::Hook(call) => self.hook(caller, call).await,
             Request::Health => Ok(Answer::ok(json!({"status": "ok"}))),
             Request::ServerInfo if !caller.master => Err(Error::MasterKeyRequired),
             Request::ServerInfo => Ok(Answer::ok(server_info())),

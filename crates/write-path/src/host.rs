@@ -6,8 +6,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tidegate_cloud_code::{Cause, Host, ParseErrorJson, RestAnswer, RestCall};
-use tidegate_event::Source;
 use tidegate_event::report::chain;
+use tidegate_event::{EffectScope, Source};
 use tidegate_parse_protocol::{Credentials, ErrorCode, Request, take_method_override};
 
 use crate::error::refuse;
@@ -34,6 +34,7 @@ impl WritePath {
         }
         let cause = Arc::new(Cause {
             nesting: cause.nesting + 1,
+            effects: effects_of(&cause, &call),
             ..Cause::clone(&cause)
         });
         let mut body = call.body;
@@ -77,6 +78,11 @@ impl WritePath {
     }
 }
 
+/// Where the call's writes are recorded: those of a read nowhere, for it may be another in the next attempt.
+fn effects_of(cause: &Cause, call: &RestCall) -> Option<EffectScope> {
+    Some(cause.effects.as_ref()?.write(call.write_position?))
+}
+
 impl Host for Door {
     fn call(
         &self,
@@ -94,7 +100,7 @@ impl Host for Door {
             };
             let answered = write_path.answer_call(cause, call).await;
             answered.map_err(|error| {
-                if matches!(error, Error::Storage { .. } | Error::Internal { .. }) {
+                if error.is_servers_fault() {
                     tracing::error!(error = chain(&error), "a call from cloud code failed");
                 }
                 let error = error.to_parse();

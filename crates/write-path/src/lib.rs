@@ -2,8 +2,9 @@
 //!
 //! Layout, in the order of a request: `caller` (who asks), `execute` (what they ask),
 //! `save` and `delete` (the path, each on one screen), `read`, `user`, `function`, `batch`; `after_trigger` is what
-//! a worker runs; `host` is cloud code's way in; `wait` holds requests that wait for their after-triggers.
+//! a worker runs, `effect` keeps it from writing twice and `depth` from setting itself off for ever; `host` is cloud code's way in; `wait` holds requests that wait for their after-triggers.
 
+mod after_fields;
 mod after_trigger;
 mod answer;
 mod authorize;
@@ -12,9 +13,12 @@ mod before_trigger;
 pub mod caller;
 mod commit;
 mod delete;
+mod depth;
+mod effect;
 mod error;
 mod execute;
 mod function;
+mod hooks;
 mod host;
 mod include;
 pub mod metric_names;
@@ -29,8 +33,10 @@ pub mod wait;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_cloud_code::CloudCode;
+use tidegate_event::{TriggerSet, WaitToken};
+use tidegate_event_log::{EventLog, TokenWaits};
 use tidegate_storage::Storage;
 
 pub use answer::{Answer, Waited};
@@ -49,6 +55,8 @@ pub struct Config {
     pub trigger_timeout: Duration,
     /// How long a save waits for its after-triggers before it answers all the same.
     pub wait_timeout: Duration,
+    /// How many triggers in a row may lead to a write; more are taken for a loop.
+    pub max_trigger_depth: u32,
     /// Whether a client without the master key may create a class by saving to it.
     pub client_class_creation: bool,
     /// Whether a client may choose objectIds.
@@ -56,21 +64,37 @@ pub struct Config {
     pub session_lifetime: Duration,
 }
 
+/// The longest that a request may wait for the after-triggers of earlier writes. A client that wants more asks again.
+pub const MAX_TOKEN_WAIT: Duration = Duration::from_secs(30);
+
 /// The write path of one process.
 pub struct WritePath {
     config: Config,
     storage: Storage,
+    log: EventLog,
+    token_waits: TokenWaits,
     /// None until the first release is loaded; swapped as a whole by a reload.
     code: ArcSwapOption<CloudCode>,
+    /// Those of the code, and webhooks.
+    triggers: ArcSwap<TriggerSet>,
     waiters: Arc<Waiters>,
 }
 
 impl WritePath {
-    pub fn new(config: Config, storage: Storage, waiters: Arc<Waiters>) -> Arc<WritePath> {
+    /// `log`: where handlers' writes are recorded, and outcomes to wait for are found.
+    pub fn new(
+        config: Config,
+        storage: Storage,
+        log: EventLog,
+        waiters: Arc<Waiters>,
+    ) -> Arc<WritePath> {
         Arc::new(WritePath {
             config,
             storage,
+            token_waits: TokenWaits::new(log.clone()),
+            log,
             code: ArcSwapOption::empty(),
+            triggers: ArcSwap::default(),
             waiters,
         })
     }
@@ -80,8 +104,33 @@ impl WritePath {
         self.code.swap(Some(code))
     }
 
+    /// Says which after-triggers there are from now on, those outside the code among them.
+    pub fn replace_triggers(&self, triggers: TriggerSet) {
+        self.triggers.store(Arc::new(triggers));
+    }
+
     pub fn code(&self) -> Option<Arc<CloudCode>> {
         self.code.load_full()
+    }
+
+    /// Waits until the after-triggers of these writes have had their first attempt, whoever made the writes.
+    ///
+    /// `at_most`: never longer than [`MAX_TOKEN_WAIT`]; None: as long as a save waits for its own.
+    pub async fn wait_for_tokens(
+        &self,
+        tokens: &[WaitToken],
+        at_most: Option<Duration>,
+    ) -> Result<Waited, Error> {
+        let at_most = at_most.unwrap_or(self.config.wait_timeout);
+        let at_most = at_most.min(MAX_TOKEN_WAIT);
+        match self.token_waits.wait_for(tokens, at_most).await {
+            Ok(true) => Ok(Waited::Done),
+            Ok(false) => {
+                metrics::counter!(metric_names::WAITS_TIMED_OUT).increment(1);
+                Ok(Waited::TimedOut)
+            }
+            Err(source) => Err(source.into()),
+        }
     }
 
     pub fn storage(&self) -> &Storage {

@@ -6,6 +6,7 @@ use tidegate_storage::{Action, Write};
 
 use crate::authorize::Granted;
 use crate::commit::{Kind, Prepared};
+use crate::effect::Asked;
 use crate::session::now_ms;
 use crate::{Answer, Caller, Error, WritePath};
 
@@ -18,6 +19,9 @@ pub(crate) struct Save {
 
 impl WritePath {
     pub(crate) async fn save(&self, caller: &Caller, save: Save) -> Result<Answer, Error> {
+        if let Some(answer) = self.repeated(caller, &Asked::save(&save)).await? {
+            return Ok(answer);
+        }
         let prepared = self.prepare_save(caller, save).await?;
         self.commit_one(caller, prepared).await
     }
@@ -75,6 +79,7 @@ impl WritePath {
             answer_fields,
             session_token: valid.session_token,
             then: valid.then,
+            effects: caller.recorded().cloned(),
         })
     }
 

@@ -9,7 +9,7 @@ use tidegate_parse_protocol::present::Present;
 use tidegate_parse_protocol::{
     Access, Changes, ErrorCode, Filter, Object, Pointer, Query, date, name,
 };
-use tidegate_storage::{Action, Secrets, Write};
+use tidegate_storage::{Action, Captured, Secrets, Write};
 
 use crate::caller::Session;
 use crate::error::refuse;
@@ -112,7 +112,7 @@ impl WritePath {
             .collect();
         let class = self
             .storage
-            .ensure_fields("_Session", &fields, false)
+            .ensure_fields("_Session", &fields, Captured::No)
             .await?;
         let action = Action::Insert {
             changes,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tidegate_event::TriggerKind;
 use tidegate_parse_protocol::{Changes, ClassSchema, ClpOperation, ErrorCode, FieldType, name};
-use tidegate_storage::Write;
+use tidegate_storage::{Captured, Write};
 
 use crate::authorize::Granted;
 use crate::commit::Then;
@@ -66,7 +66,7 @@ impl WritePath {
         let fields = new_fields(&schema, granted, &changes, is_create)?;
         let class = self
             .storage
-            .ensure_fields(&save.class, &fields, self.is_captured(&save.class))
+            .ensure_fields(&save.class, &fields, self.captured(&save.class))
             .await?;
         Ok(Valid {
             class,
@@ -78,21 +78,33 @@ impl WritePath {
         })
     }
 
-    /// Whether changes of this class fire after-triggers, and therefore must be in the publication.
+    /// What of this class's changes its after-triggers need to be published.
+    fn captured(&self, class: &str) -> Captured {
+        let triggers = self.triggers.load();
+        let classes = triggers.captured_classes();
+        let qualified = format!("public.{class}");
+        let needs = [class, qualified.as_str()].map(|name| classes.get(name).copied());
+        match needs
+            .into_iter()
+            .flatten()
+            .reduce(|one, other| one || other)
+        {
+            None => Captured::No,
+            Some(false) => Captured::Rows,
+            Some(true) => Captured::WholeRows,
+        }
+    }
+
+    /// Whether changes of this class are captured, for after-triggers or for others.
     pub(crate) fn is_captured(&self, class: &str) -> bool {
-        self.after_triggers(class, TriggerKind::AfterSave)
-            + self.after_triggers(class, TriggerKind::AfterDelete)
-            > 0
+        !matches!(self.captured(class), Captured::No)
     }
 
     /// How many after-triggers of this kind a change of `class` fires.
     pub(crate) fn after_triggers(&self, class: &str, kind: TriggerKind) -> usize {
-        let Some(code) = self.code() else { return 0 };
+        let triggers = self.triggers.load();
         let qualified = format!("public.{class}");
-        [class, &qualified]
-            .into_iter()
-            .filter(|name| code.triggers().has(kind, name))
-            .count()
+        triggers.count(kind, class) + triggers.count(kind, &qualified)
     }
 
     fn class_may_be_made(&self, caller: &Caller, class: &str, exists: bool) -> Result<(), Error> {

@@ -6,11 +6,11 @@ import { runTrigger } from './request/trigger.js';
 
 /**
  * @param {{function?: string, job?: string, trigger?: {kind: string, class: string}}} handler
- * @param {object} data the host's description of the request
- * @returns {Promise<object>} the outcome's fields
+ * @param {string} text the host's description of the request
+ * @returns {object | string | Promise<object | string>} the outcome's fields, or its JSON
  */
-export function handle(handler, data) {
-  if (handler.function !== undefined) return runFunction(handler.function, data);
-  if (handler.trigger !== undefined) return runTrigger(handler.trigger, data);
-  return runJob(handler.job, data);
+export function handle(handler, text) {
+  if (handler.trigger !== undefined) return runTrigger(handler.trigger, text);
+  if (handler.function !== undefined) return runFunction(handler.function, JSON.parse(text));
+  return runJob(handler.job, JSON.parse(text));
 }

@@ -4,12 +4,15 @@ import { requireBuiltin } from './node/index.js';
 
 /* global __scope */
 
+let script;
+
 /**
  * Called by the app's script itself.
  * @param {Function} main the bundle, as the body of a module function
  * @returns {Promise<void> | undefined} a promise when the app awaits at its top level
  */
 export function start(main) {
+  script = main;
   const module = { exports: {} };
   return main.call(
     module.exports,
@@ -20,6 +23,11 @@ export function start(main) {
     '/cloud/main.js',
     '/cloud',
   );
+}
+
+/** The project's script, as it was bundled. */
+export function projectText() {
+  return script === undefined ? '' : Function.prototype.toString.call(script);
 }
 
 /** For tests: the app as a script's text, or as the module function itself. */

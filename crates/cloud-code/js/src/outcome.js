@@ -1,6 +1,7 @@
 // What a run came to, as the host reads it.
 
 import { Parse } from './parse/sdk.js';
+import { retryOf } from './request/retry.js';
 
 const SCRIPT_FAILED = 141;
 
@@ -38,6 +39,7 @@ export function threw(thrown) {
       message: textOf(error),
       stack: typeof error.stack === 'string' ? error.stack : undefined,
       isParseError: thrown instanceof Parse.Error,
+      ...retryOf(thrown),
     },
   });
 }

@@ -76,6 +76,16 @@ function isForeignThenable(value) {
   return !(value instanceof NativePromise) && typeof value.then === 'function';
 }
 
+/**
+ * What `use` makes of the value that `value` is, or becomes if it is a promise: then a promise of that.
+ * For the commonest case, no promise, this is nothing but a call.
+ */
+export function settled(value, use, failed) {
+  const promise = __scope.settle(value);
+  if (!(promise instanceof NativePromise)) return use(promise);
+  return patched.then.call(promise, use, failed);
+}
+
 function carried(handler, frame) {
   if (typeof handler !== 'function') return handler;
   return function (value) {

@@ -89,7 +89,7 @@ export class Isolate {
   run(handler, request = {}) {
     const id = ++this.#lastRun;
     const outcome = new Promise((resolve) => this.#outcomes.set(id, resolve));
-    this.#enter(() => this.runtime.run(id, JSON.stringify(handler), JSON.stringify(request)));
+    this.#enter(() => this.runtime.run(id, JSON.stringify(handler), requestText(handler, request)));
     return outcome;
   }
 
@@ -168,6 +168,16 @@ export class Isolate {
     await new Promise((resolve) => setImmediate(resolve));
     this.#enter(() => this.runtime.answer(callId, ok, JSON.stringify(body)));
   }
+}
+
+/** As the host writes it (`request_text.rs`): lines for after-triggers, one JSON for all others. */
+function requestText({ trigger }, request) {
+  if (trigger?.kind !== 'afterSave' && trigger?.kind !== 'afterDelete') return JSON.stringify(request);
+  const { className, existed, commitTimeMs, object, original, ops, user, ...plain } = request;
+  const about = { className, existed: existed ?? Boolean(original), commitTimeMs };
+  const flags = (original ? 1 : 0) + (user ? 2 : 0);
+  const lines = [plain, about, object, original, ops, user].map((part) => JSON.stringify(part ?? null));
+  return `${lines.join('\n')}\n${flags}`;
 }
 
 /** A promise and its two ends, for tests that decide the order of answers. */

@@ -43,9 +43,9 @@ test('registration: names, classes and the manifest', () => {
   assert.deepEqual(triggers, [
     { kind: 'beforeSave', class: 'Order' },
     { kind: 'beforeSave', class: '_User' },
-    { kind: 'afterSave', class: '_User', order: 'none' },
+    { kind: 'afterSave', class: '_User', policy: { original: false, unordered: true } },
     { kind: 'beforeDelete', class: 'Pet' },
-    { kind: 'afterDelete', class: 'Thing' },
+    { kind: 'afterDelete', class: 'Thing', policy: { original: true } },
     { kind: 'beforeFind', class: '_Role' },
     { kind: 'beforeLogin', class: '_User' },
     { kind: 'afterLogin', class: '_User' },

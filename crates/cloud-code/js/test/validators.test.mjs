@@ -151,5 +151,5 @@ test('rateLimit is taken with a warning', () => {
   isolate.load(
     `Parse.Cloud.define('f', () => {}, { rateLimit: { requestTimeWindow: 1000, requestCount: 5 } });`,
   );
-  assert.match(isolate.manifest().warnings[0], /rateLimit of f is accepted, but not enforced/);
+  assert.match(isolate.manifest().warnings[0], /rateLimit of function f is accepted, but not enforced/);
 });

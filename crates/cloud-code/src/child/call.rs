@@ -26,7 +26,10 @@ impl Child {
         pending.calls += 1;
         let parsed = match Call::parse(json, position) {
             Ok(Call::Abort(fetch)) => return self.abort(&mut state, run, fetch),
-            Ok(parsed) => parsed,
+            Ok(mut parsed) => {
+                pending.made.number(&pending.job.cause, &mut parsed);
+                parsed
+            }
             Err(why) => return self.put_answer(&mut state, call, Answer::refusal(&why)),
         };
         if pending.open_calls.len() >= MAX_OPEN_PER_RUN || open_bytes + json.len() > MAX_OPEN_BYTES
@@ -46,7 +49,7 @@ impl Child {
             }
             Step::New(asked) => {
                 let attached = asked.attach(place);
-                self.spawn(pending, parsed, position, asked.clone());
+                self.spawn(pending, parsed, asked.clone());
                 (asked, attached)
             }
             Step::Astray => return self.put_answer(&mut state, call, Answer::refusal(ASTRAY)),
@@ -66,7 +69,7 @@ impl Child {
         }
     }
 
-    fn spawn(&self, pending: &super::Pending, call: Call, position: u32, asked: Arc<Asked>) {
+    fn spawn(&self, pending: &super::Pending, call: Call, asked: Arc<Asked>) {
         let services = self.services.clone();
         let cause = pending.job.cause.clone();
         match call {
@@ -80,9 +83,7 @@ impl Child {
                     asked.answered(answer.unwrap_or_else(failed));
                 });
             }
-            Call::Fetch(mut request) => {
-                request.idempotency_key =
-                    calls::idempotency_key(&cause, &pending.job.handler, position);
+            Call::Fetch(request) => {
                 tokio::spawn(async move {
                     tokio::select! {
                         answer = calls::fetch(&services.fetcher, request) => asked.answered(answer),

@@ -346,11 +346,15 @@ impl State {
     /// Console output of `run`, within its budget; run 0 is the module's own.
     pub(crate) fn log(&self, run: u32, level: Level, text: &str) {
         let text = cut(text, MAX_LOG_LINE_BYTES);
-        let before = self.count_log(run, text.len());
+        let (before, is_quick) = self.count_log(run, text.len());
         if before > MAX_LOG_BYTES_PER_RUN {
             return;
         }
         self.put_log(run, level, text);
+        // What a handler says must not die with it: only of one that has always been short does it wait for a batch.
+        if !is_quick {
+            self.output.flush();
+        }
         if before + text.len() > MAX_LOG_BYTES_PER_RUN {
             self.put_log(
                 run,
@@ -360,15 +364,17 @@ impl State {
         }
     }
 
-    fn count_log(&self, run: u32, bytes: usize) -> usize {
+    /// How much was printed before, and whether the handler is a quick one.
+    fn count_log(&self, run: u32, bytes: usize) -> (usize, bool) {
         match self.runs.borrow_mut().get_mut(&run) {
             Some(open) => {
                 open.log_bytes += bytes;
-                open.log_bytes - bytes
+                (open.log_bytes - bytes, open.quickness.is_quick())
             }
-            None => self
-                .module_log_bytes
-                .replace(self.module_log_bytes.get() + bytes),
+            None => {
+                let before = self.module_log_bytes.get();
+                (self.module_log_bytes.replace(before + bytes), true)
+            }
         }
     }
 

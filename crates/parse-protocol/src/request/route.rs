@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::{Request, batch, login};
+use super::{Request, batch, hooks, login};
 use crate::{Changes, ErrorCode, Object, ParseError, Query, ReadOptions, name, value};
 
 /// First segments of the routes of Parse Server that this server does not answer yet.
@@ -64,6 +64,10 @@ pub(super) fn parse(method: &str, path: &str, body: &Value) -> Result<Request, P
         }
         (_, [alias, id]) if class_of(alias).is_some() => {
             object(method, class_of(alias).unwrap_or(alias), id, path, body)
+        }
+        (_, ["hooks", below @ ..]) => {
+            let call = hooks::parse(method, below, fields(body)?.as_ref())?;
+            Ok(call.unwrap_or_else(|| unsupported(method, path, &segments)))
         }
         (_, segments) => Ok(unsupported(method, path, segments)),
     }

@@ -25,6 +25,8 @@ pub(super) struct Waiting {
     pub(super) id: EntryId,
     pub(super) retry: u32,
     pub(super) maybe_repeated: bool,
+    /// It was given out before, and put back.
+    pub(super) is_again: bool,
     /// `None`: known by id, its contents are in the stream.
     pub(super) delivery: Option<Box<Delivery>>,
 }
@@ -40,6 +42,8 @@ pub(super) enum Phase {
     Parked(DueAt),
     /// Its contents. Those of this many behind it were asked for as well.
     Fetching { behind: usize },
+    /// Its group's turn: see [`super::group`].
+    Limited,
 }
 
 /// A delivery that a handler has.
@@ -47,6 +51,8 @@ pub(super) enum Phase {
 pub(super) struct Running {
     pub(super) id: EntryId,
     pub(super) retry: u32,
+    pub(super) maybe_repeated: bool,
+    pub(super) is_again: bool,
     /// The lane was given up or begun anew since, and the entry has not been met there again.
     pub(super) is_carried: bool,
 }
@@ -60,13 +66,21 @@ pub(super) struct KeyQueue {
     pub(super) phase: Phase,
     /// In stream order. The loaded ones come first.
     pub(super) waiting: VecDeque<Waiting>,
+    /// What its deliveries are counted with.
+    pub(super) group: Option<Arc<str>>,
+    /// It is counted now: its first delivery is on its way to a worker, or runs.
+    pub(super) is_counted: bool,
 }
 
 impl Key {
     pub(super) fn of(delivery: &Delivery) -> Key {
-        match delivery.unordered {
-            false => Key::Ordered(delivery.order_key.as_str().into()),
-            true => Key::Alone(delivery.id()),
+        match (delivery.unordered, &delivery.limit) {
+            (true, _) => Key::Alone(delivery.id()),
+            (false, None) => Key::Ordered(delivery.order_key.as_str().into()),
+            // Groups share lanes; the keys of one do not wait for another's.
+            (false, Some(limit)) => {
+                Key::Ordered(format!("{}\u{1f}{}", limit.group, delivery.order_key).into())
+            }
         }
     }
 }
@@ -76,6 +90,16 @@ impl KeyQueue {
         KeyQueue {
             phase: Phase::Ready,
             waiting: VecDeque::from([first]),
+            group: None,
+            is_counted: false,
+        }
+    }
+
+    pub(super) fn limited(first: Waiting, group: Arc<str>) -> KeyQueue {
+        KeyQueue {
+            phase: Phase::Limited,
+            group: Some(group),
+            ..KeyQueue::ready(first)
         }
     }
 
@@ -117,8 +141,8 @@ impl KeyQueue {
         }
     }
 
-    /// Whether the first was told to retry.
+    /// Whether the first was given out before.
     pub(super) fn is_retry(&self) -> bool {
-        self.waiting.front().is_some_and(|first| first.retry > 0)
+        self.waiting.front().is_some_and(|first| first.is_again)
     }
 }

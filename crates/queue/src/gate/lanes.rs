@@ -116,6 +116,7 @@ impl Gate {
             return;
         };
         state.is_active = false;
+        let mut uncounted = Vec::new();
         for queue in state.keys.values_mut() {
             self.loaded_behind -= queue.loaded_behind();
             let is_retry = queue.is_retry();
@@ -126,9 +127,14 @@ impl Gate {
                     self.again_fetching -= usize::from(is_retry);
                 }
                 Phase::Running(running) => running.is_carried = true,
-                Phase::Ready => {}
+                Phase::Ready | Phase::Limited => {}
             }
             queue.waiting.clear();
+            if !matches!(queue.phase, Phase::Running(_))
+                && let Some(group) = queue.uncount()
+            {
+                uncounted.push(group);
+            }
         }
         state
             .keys
@@ -137,6 +143,10 @@ impl Gate {
         self.fresh.retain(is_kept);
         self.again.retain(is_kept);
         self.fetches.retain(|fetch| fetch.slot.lane != index);
+        self.clear_lines(index);
+        for group in uncounted {
+            self.give_back(&group);
+        }
     }
 }
 

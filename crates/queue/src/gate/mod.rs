@@ -12,8 +12,10 @@
 //! asks which entries to read again. The stream holds every delivery until it is acknowledged, so
 //! that what this forgets is not lost.
 //!
+//! Deliveries with a limit stand in their group's line before they become Ready: Limited.
+//!
 //! Layout: this file runs deliveries; [`lanes`] gains and loses lanes; [`refetch`] brings back what
-//! is known by id; [`key`] is one key's queue.
+//! is known by id; [`key`] is one key's queue; [`group`] counts what has limits.
 //!
 //! Invariants:
 //! - Of one key, at most one delivery is Ready, Running or Fetching, and it is the key's lowest
@@ -21,10 +23,13 @@
 //! - A key stays gated while a delivery of it runs, also across the loss of its lane and a new
 //!   generation.
 //! - Nothing is taken after the leases ran out.
+//! - Of one group, no more run at once, or begin within its time, than its limit says.
+//! - Retries take at most half of the concurrency while something fresh waits.
 //! - Contents in memory: `max_buffered` fresh deliveries (more only by what one read overshoots,
 //!   and by one for each that runs), as many retries, as many behind running ones, and what runs.
 //!   Anything else that waits costs an id.
 
+mod group;
 mod key;
 mod lanes;
 mod refetch;
@@ -33,10 +38,12 @@ mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::delivery::{Delivery, EntryId, Lane, Received, Verdict};
 
+use group::Group;
 pub(crate) use key::Key;
 use key::{DueAt, KeyQueue, Phase, Running, Waiting};
 use lanes::LaneState;
@@ -50,6 +57,11 @@ const MAX_PARKED: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub(crate) struct Gate {
     max_buffered: usize,
+    /// Most retries that run while something fresh waits, and how many run.
+    max_again: usize,
+    running_again: usize,
+    groups: HashMap<Arc<str>, Group>,
+    announced_turn: Option<Instant>,
     generation: Option<u64>,
     /// What the last renewal granted, by index, and until when.
     leased: HashMap<u16, Lane>,
@@ -96,9 +108,14 @@ pub(crate) struct Acknowledgement {
 }
 
 impl Gate {
-    pub(crate) fn new(max_buffered: usize) -> Gate {
+    /// `concurrency`: handlers that the caller runs at once.
+    pub(crate) fn new(max_buffered: usize, concurrency: usize) -> Gate {
         Gate {
             max_buffered,
+            max_again: (concurrency / 2).max(1),
+            running_again: 0,
+            groups: HashMap::new(),
+            announced_turn: None,
             generation: None,
             leased: HashMap::new(),
             leased_until: None,
@@ -133,12 +150,24 @@ impl Gate {
         let mut waiting = Waiting {
             id: delivery.id(),
             retry: 0,
+            is_again: false,
             maybe_repeated: delivery.id() <= state.repeats_through,
             delivery: None,
         };
+        let fence = state.lease.fence;
         match state.keys.entry(Key::of(&delivery)) {
             Entry::Vacant(vacant) => {
                 let key = vacant.key().clone();
+                if let Some(limit) = delivery.limit.clone() {
+                    let group = Group::of(&mut self.groups, &limit, lane, fence);
+                    if group.may_load() && self.loaded_behind < self.max_buffered {
+                        waiting.delivery = Some(Box::new(delivery));
+                        self.loaded_behind += 1;
+                    }
+                    group.line.push_back(Slot { lane, key });
+                    vacant.insert(KeyQueue::limited(waiting, Arc::clone(&group.name)));
+                    return;
+                }
                 waiting.delivery = Some(Box::new(delivery));
                 vacant.insert(KeyQueue::ready(waiting));
                 self.fresh.push_back(Slot { lane, key });
@@ -162,6 +191,7 @@ impl Gate {
         if self.leased_until.is_none_or(|until| now >= until) {
             return None;
         }
+        self.count_in(now);
         let slot = self.next_in_line()?;
         let state = self
             .lanes
@@ -178,9 +208,13 @@ impl Gate {
         queue.phase = Phase::Running(Running {
             id: first.id,
             retry: first.retry,
+            maybe_repeated: first.maybe_repeated,
+            is_again: first.is_again,
             is_carried: false,
         });
         state.running += 1;
+        self.running_again += usize::from(first.is_again);
+        let counted = queue.group.clone().filter(|_| queue.is_counted);
         let received = Received {
             delivery: *first
                 .delivery
@@ -189,11 +223,24 @@ impl Gate {
             lane: state.lease,
             retry: first.retry,
         };
+        if let Some(group) = counted {
+            self.begin_counted(&group, now);
+        }
         Some(Taken { slot, received })
+    }
+
+    /// Whether a key is in line for a worker.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.fresh.is_empty() || !self.again.is_empty()
     }
 
     fn next_in_line(&mut self) -> Option<Slot> {
         self.is_again_next = !self.is_again_next;
+        if self.running_again >= self.max_again
+            && let Some(slot) = self.fresh.pop_front()
+        {
+            return Some(slot);
+        }
         let (first, second) = match self.is_again_next {
             true => (&mut self.again, &mut self.fresh),
             false => (&mut self.fresh, &mut self.again),
@@ -215,6 +262,11 @@ impl Gate {
             return None;
         };
         state.running -= 1;
+        self.running_again -= usize::from(running.is_again);
+        if let Some(group) = queue.uncount() {
+            self.count_out(&group);
+        }
+        let state = self.lanes.get_mut(&slot.lane)?;
         match verdict {
             Verdict::Done => {
                 state.unflushed += 1;
@@ -226,9 +278,10 @@ impl Gate {
                     id: running.id,
                 })
             }
-            Verdict::Retry { after } => {
+            Verdict::Retry { after } | Verdict::Later { after } => {
+                let is_retry = matches!(verdict, Verdict::Retry { .. });
                 if state.is_active {
-                    self.park(slot, running, now + after.min(MAX_PARKED));
+                    self.park(slot, running, is_retry, now + after.min(MAX_PARKED));
                 } else {
                     // Whoever reads the lane next meets the entry at its place.
                     state.keys.remove(&slot.key);
@@ -247,7 +300,7 @@ impl Gate {
         self.settle(slot, Verdict::Retry { after: retry_after }, now);
     }
 
-    fn park(&mut self, slot: &Slot, running: Running, until: Instant) {
+    fn park(&mut self, slot: &Slot, running: Running, is_retry: bool, until: Instant) {
         self.last_parked += 1;
         let due = (until, self.last_parked);
         let queue = self
@@ -261,8 +314,9 @@ impl Gate {
         if !running.is_carried {
             queue.waiting.push_front(Waiting {
                 id: running.id,
-                retry: running.retry.saturating_add(1),
-                maybe_repeated: true,
+                retry: running.retry.saturating_add(u32::from(is_retry)),
+                maybe_repeated: is_retry || running.maybe_repeated,
+                is_again: true,
                 delivery: None,
             });
         }
@@ -272,13 +326,27 @@ impl Gate {
 
     /// Lets the next of a key that has nothing running come forward.
     fn advance(&mut self, slot: &Slot) {
+        match self.queue(slot) {
+            Some(queue) if queue.group.is_some() && !queue.waiting.is_empty() => {
+                self.stand_in_line(slot);
+            }
+            _ => self.advance_counted(slot),
+        }
+    }
+
+    /// The same for a key without a group, and for one that its group's limit has room for.
+    fn advance_counted(&mut self, slot: &Slot) {
         let Some(queue) = self.queue(slot) else {
             return;
         };
         match queue.waiting.front() {
             None => {
+                let group = queue.uncount();
                 let state = self.lanes.get_mut(&slot.lane).expect("its queue was there");
                 state.keys.remove(&slot.key);
+                if let Some(group) = group {
+                    self.give_back(&group);
+                }
             }
             Some(first) if first.delivery.is_some() => {
                 queue.phase = Phase::Ready;

@@ -20,22 +20,26 @@ impl Gate {
     /// What to read again now, each once. Parked keys that are due by `now` join, as far as there
     /// is room for retries.
     pub(crate) fn take_fetches(&mut self, now: Instant) -> Vec<Fetch> {
+        self.count_in(now);
         while self.has_room_for_retries() {
             match self.parked.first_entry() {
                 Some(first) if first.key().0 <= now => {
                     let slot = first.remove();
-                    self.advance_parked(&slot);
+                    self.advance(&slot);
                 }
                 _ => break,
             }
         }
+        self.count_in(now);
         std::mem::take(&mut self.fetches)
     }
 
     /// When [`Gate::take_fetches`] will have more without anything else happening.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let (&(until, _), _) = self.parked.first_key_value()?;
-        self.has_room_for_retries().then_some(until)
+        let parked = self.parked.first_key_value();
+        let retry = parked.filter(|_| self.has_room_for_retries());
+        let retry = retry.map(|(&(until, _), _)| until);
+        retry.into_iter().chain(self.next_turn()).min()
     }
 
     /// Whether [`Gate::take_fetches`] has something now.
@@ -45,12 +49,6 @@ impl Gate {
 
     fn has_room_for_retries(&self) -> bool {
         self.again.len() + self.again_fetching < self.max_buffered
-    }
-
-    fn advance_parked(&mut self, slot: &Slot) {
-        self.advance(slot);
-        let is_retry = self.queue(slot).is_some_and(|queue| queue.is_retry());
-        self.again_fetching += usize::from(is_retry);
     }
 
     /// Asks for the first contents of a key, and for some more behind them while memory lasts.
@@ -74,6 +72,7 @@ impl Gate {
             .collect();
         let behind = ids.len() - 1;
         queue.phase = Phase::Fetching { behind };
+        self.again_fetching += usize::from(queue.is_retry());
         self.loaded_behind += behind;
         self.fetches.push(Fetch {
             generation,
@@ -114,6 +113,6 @@ impl Gate {
         });
         self.loaded_behind = self.loaded_behind - behind + loaded;
         self.again_fetching -= usize::from(was_retry);
-        self.advance(&fetch.slot);
+        self.advance_counted(&fetch.slot);
     }
 }

@@ -1,5 +1,6 @@
 //! The gate against examples, and against a model of Redis under random schedules (`simulation`).
 
+mod limits;
 mod simulation;
 
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use super::key::MAX_LOADED_PER_KEY;
 use super::*;
 
 const MAX_BUFFERED: usize = 8;
+/// More than any test runs at once, but for those of the retries' share.
+const CONCURRENCY: usize = 1000;
 const GENERATION: u64 = 1;
 const SECOND: Duration = Duration::from_secs(1);
 const LATER: Verdict = Verdict::Retry { after: SECOND };
@@ -24,7 +27,7 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         let mut bench = Bench {
-            gate: Gate::new(MAX_BUFFERED),
+            gate: Gate::new(MAX_BUFFERED, CONCURRENCY),
             now: Instant::now(),
             epoch: 0,
         };
@@ -94,6 +97,7 @@ fn delivery(log_offset: u64, key: &str) -> Delivery {
         position: 0,
         order_key: key.into(),
         unordered: false,
+        limit: None,
         payload: Bytes::new(),
     }
 }
@@ -268,7 +272,7 @@ fn a_lost_lane_is_forgotten_except_for_what_runs() {
 
 #[test]
 fn a_lane_that_was_leased_but_never_read_is_given_back_all_the_same() {
-    let mut gate = Gate::new(MAX_BUFFERED);
+    let mut gate = Gate::new(MAX_BUFFERED, CONCURRENCY);
     let until = Instant::now() + SECOND;
     gate.grant(&[lane(1)], until);
     assert_eq!(gate.take_rested(), []);

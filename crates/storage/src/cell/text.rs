@@ -26,7 +26,7 @@ pub(crate) fn from_text(column: ColumnType, text: &str) -> Option<Cell> {
 
 /// Microseconds since 1970 of `2026-11-22 09:00:00.123456+00`, or without the offset of UTC. `None` for `infinity` and
 /// years after 9999.
-fn parse_timestamp(text: &str) -> Option<i64> {
+pub(crate) fn parse_timestamp(text: &str) -> Option<i64> {
     if let Some(before_christ) = text.strip_suffix(" BC") {
         return parse_timestamp(&astronomical(before_christ)?);
     }

@@ -13,7 +13,7 @@ use tokio_postgres::types::{FromSql, ToSql};
 use super::{Publication, Schema, VOLATILE_CLASSES, unlisted_fields};
 use crate::Error;
 use crate::error::Phase;
-use crate::plain::PlainTable;
+use crate::plain::{PlainTable, Types, UserType};
 
 const CLASSES: &str = r#"select "className", "schema" from "_SCHEMA""#;
 
@@ -38,30 +38,48 @@ const PUBLISHED: &str = "
     join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
     where t.pubname = $1::text";
 
+/// Domains and arrays among the types of published tables' columns, and what those are made of.
+const TYPES: &str = "
+    with recursive needed (oid) as (
+        select a.atttypid from pg_publication_tables t
+        join pg_namespace n on n.nspname = t.schemaname
+        join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
+        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where t.pubname = $1::text
+        union
+        select case t.typtype when 'd' then t.typbasetype else t.typelem end
+        from needed n join pg_type t on t.oid = n.oid where t.typtype = 'd' or t.typcategory = 'A'
+    )
+    select t.oid, t.typtype = 'd', t.typbasetype, t.typelem, e.typdelim::text
+    from needed n join pg_type t on t.oid = n.oid left join pg_type e on e.oid = t.typelem
+    where t.oid >= 16384 and (t.typtype = 'd' or t.typcategory = 'A')";
+
 /// Reads everything in one round trip.
 ///
 /// The statements run in this order, so the columns are never older than the fields: a field whose column is not
 /// there was dropped, or is one that an older Parse Server does not have.
 pub(crate) async fn load(client: &Client, publication: &str) -> Result<Schema, Error> {
     let read = |source| Error::from_postgres(source, Phase::BeforeCommit);
-    let (classes, columns, published) = try_join!(
+    let (classes, columns, published, types) = try_join!(
         client.prepare_cached(CLASSES),
         client.prepare_cached(COLUMNS),
-        client.prepare_cached(PUBLISHED)
+        client.prepare_cached(PUBLISHED),
+        client.prepare_cached(TYPES)
     )
     .map_err(read)?;
     let of_publication: [&(dyn ToSql + Sync); 1] = [&publication];
-    let (classes, columns, published) = try_join!(
+    let (classes, columns, published, types) = try_join!(
         client.query(&classes, &[]),
         client.query(&columns, &of_publication),
-        client.query(&published, &of_publication)
+        client.query(&published, &of_publication),
+        client.query(&types, &of_publication)
     )
     .map_err(read)?;
     let tables = Tables::from_rows(&columns)?;
     let publication = Published::from_rows(&published)?;
     Ok(Schema {
         classes: read_classes(&classes, &tables)?,
-        plain_tables: plain_tables(&publication, &tables),
+        plain_tables: plain_tables(&publication, &tables, &read_types(&types)?),
         columns: tables.columns_of_classes(),
         publication: publication.publication,
     })
@@ -134,8 +152,12 @@ impl Published {
             let (Some(schema), Some(table)) = (get(row, 0)?, get::<Option<String>>(row, 1)?) else {
                 continue;
             };
-            if get(row, 2)? && get(row, 3)? {
-                published.publication.captured.insert(table.clone());
+            if get(row, 2)? {
+                let is_whole = get(row, 3)?;
+                published
+                    .publication
+                    .captured
+                    .insert(table.clone(), is_whole);
             }
             published.tables.push((schema, table));
         }
@@ -180,13 +202,36 @@ fn keep_existing_fields(class: &mut ClassSchema, columns: &HashSet<&str>) {
     });
 }
 
-fn plain_tables(published: &Published, tables: &Tables) -> HashMap<TableName, PlainTable> {
+fn read_types(rows: &[Row]) -> Result<Types, Error> {
+    let mut types = Types::default();
+    for row in rows {
+        let delimiter: Option<String> = get(row, 4)?;
+        let user_type = if get(row, 1)? {
+            UserType::Domain { base: get(row, 2)? }
+        } else {
+            UserType::Array {
+                element: get(row, 3)?,
+                delimiter: delimiter
+                    .and_then(|text| text.chars().next())
+                    .unwrap_or(','),
+            }
+        };
+        types.0.insert(get(row, 0)?, user_type);
+    }
+    Ok(types)
+}
+
+fn plain_tables(
+    published: &Published,
+    tables: &Tables,
+    types: &Types,
+) -> HashMap<TableName, PlainTable> {
     let columns = published
         .tables
         .iter()
         .filter_map(|table| Some((table.clone(), tables.columns.get(table)?)));
     columns
-        .map(|(table, columns)| (table, PlainTable::new(columns)))
+        .map(|(table, columns)| (table, PlainTable::new(columns, types)))
         .collect()
 }
 

@@ -56,7 +56,7 @@ fn check(value: Value, assigned: &str) {
 }
 
 const RETURNING: &str = "RETURNING \"_rperm\",\"_wperm\",\"createdAt\",\"info\",\"n\",\"objectId\",\"tags\",\"updatedAt\",\
-                         pg_current_xact_id()::text AS _xid";
+                         pg_current_xact_id()::text AS _xid,pg_current_wal_insert_lsn() AS _lsn";
 
 #[test]
 fn a_row_s_change_reads_its_message() {

@@ -38,6 +38,8 @@ impl fmt::Display for Origin {
 pub struct Layers {
     values: BTreeMap<&'static str, (String, Origin)>,
     try_commands: Vec<toml::Table>,
+    sinks: Vec<toml::Table>,
+    webhooks: Vec<toml::Table>,
 }
 
 impl Layers {
@@ -86,8 +88,14 @@ impl Layers {
             .parse()
             .map_err(|error| UsageError(format!("{} is not TOML: {error}", path.display())))?;
         for (name, value) in table {
-            if name == "try" {
-                self.try_commands = tables(value);
+            let list = match name.as_str() {
+                "try" => Some(&mut self.try_commands),
+                "sinks" => Some(&mut self.sinks),
+                "webhooks" => Some(&mut self.webhooks),
+                _ => None,
+            };
+            if let Some(list) = list {
+                *list = tables(&name, value, path)?;
                 continue;
             }
             let setting = known(&name, &path.display().to_string())?;
@@ -180,6 +188,16 @@ impl Layers {
             Some((setting.name, value, origin.to_string()))
         };
         SETTINGS.iter().filter_map(row).collect()
+    }
+
+    /// The `[[webhooks]]`, as they are written.
+    pub fn webhooks(&self) -> &[toml::Table] {
+        &self.webhooks
+    }
+
+    /// The `[[sinks]]`, as they are written.
+    pub fn sinks(&self) -> &[toml::Table] {
+        &self.sinks
     }
 
     pub fn try_commands(&self) -> Result<Vec<TryCommand>> {
@@ -291,12 +309,14 @@ fn plain(value: toml::Value) -> String {
     }
 }
 
-fn tables(value: toml::Value) -> Vec<toml::Table> {
-    let items = value.as_array().cloned().unwrap_or_default();
-    items
-        .into_iter()
-        .filter_map(|item| item.as_table().cloned())
-        .collect()
+fn tables(name: &str, value: toml::Value, path: &Path) -> Result<Vec<toml::Table>> {
+    let table = |item: &toml::Value| item.as_table().cloned();
+    let tables = value
+        .as_array()
+        .and_then(|items| items.iter().map(table).collect());
+    let file = path.display();
+    tables
+        .ok_or_else(|| UsageError(format!("{name} in {file} must be written as [[{name}]]")).into())
 }
 
 #[cfg(test)]

@@ -4,19 +4,25 @@
 //! get their types. Only this crate reads the environment and files.
 
 mod layers;
+mod sinks;
 mod table;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
+use tidegate_cloud_code::Egress;
+use tidegate_fan_out::SinkConfig;
 use tidegate_parse_protocol::Secret;
+use tidegate_worker::Webhooks;
 
 use crate::cli::{Settings, UsageError};
 
 pub use layers::{Layers, Origin};
 pub use table::TryCommand;
+pub use webhooks::PARSE_HOOKS;
 
 /// Every setting, typed.
 #[derive(Clone, Debug)]
@@ -48,8 +54,10 @@ pub struct Config {
     pub isolates: usize,
     pub isolate_memory_bytes: u64,
     pub isolate_in_flight: usize,
-    pub egress_private: bool,
-    pub egress_allow: Vec<String>,
+    /// What cloud code and webhooks may reach.
+    pub egress: Egress,
+    pub webhooks: Webhooks,
+    pub webhook_key: Option<Secret>,
     pub worker_concurrency: usize,
     pub lanes: u16,
     pub lane_lease: Duration,
@@ -57,11 +65,17 @@ pub struct Config {
     pub trigger_attempts: u32,
     pub trigger_backoff: Duration,
     pub trigger_max_backoff: Duration,
+    pub max_trigger_depth: u32,
     pub ignore_unsupported_triggers: bool,
     pub slot: String,
     pub publication: String,
     pub slot_lag_budget_bytes: u64,
     pub event_keep_days: u32,
+    pub event_keep_dead_days: u32,
+    pub max_queued_bytes: u64,
+    pub event_stream_clients: usize,
+    pub capture: Vec<String>,
+    pub sinks: Vec<SinkConfig>,
     pub log_format: LogFormat,
     pub log: String,
     pub try_commands: Vec<TryCommand>,
@@ -112,8 +126,9 @@ impl Config {
             isolates: layers.number("isolates")?,
             isolate_memory_bytes: layers.number::<u64>("isolate_memory_mb")? * 1024 * 1024,
             isolate_in_flight: layers.number("isolate_in_flight")?,
-            egress_private: layers.flag("egress_private")?,
-            egress_allow: layers.list("egress_allow"),
+            webhooks: webhooks(layers)?,
+            webhook_key: layers.optional("webhook_key").map(Secret::new),
+            egress: egress(layers)?,
             worker_concurrency: layers.number("worker_concurrency")?,
             lanes: layers.number("lanes")?,
             lane_lease: milliseconds("lane_lease_ms")?,
@@ -121,15 +136,27 @@ impl Config {
             trigger_attempts: layers.number("trigger_attempts")?,
             trigger_backoff: milliseconds("trigger_backoff_ms")?,
             trigger_max_backoff: milliseconds("trigger_max_backoff_ms")?,
+            max_trigger_depth: layers.number("max_trigger_depth")?,
             ignore_unsupported_triggers: ignore_unsupported_triggers(layers)?,
             slot: layers.required("slot")?,
             publication: layers.required("publication")?,
             slot_lag_budget_bytes: layers.number::<u64>("slot_lag_budget_mb")? * 1024 * 1024,
             event_keep_days: layers.number("event_keep_days")?,
+            event_keep_dead_days: layers.number("event_keep_dead_days")?,
+            max_queued_bytes: layers.number::<u64>("max_queued_mb")? * 1024 * 1024,
+            event_stream_clients: layers.number("event_stream_clients")?,
+            capture: layers.list("capture"),
+            sinks: sinks::sinks(layers.sinks())?,
             log_format: log_format(layers)?,
             log: layers.required("log")?,
             try_commands: layers.try_commands()?,
         })
+    }
+
+    /// Classes and `schema.table` names that are captured also without a trigger.
+    pub fn always_captured(&self) -> impl Iterator<Item = &String> {
+        let of_sinks = self.sinks.iter().flat_map(|sink| &sink.filter.classes);
+        self.capture.iter().chain(of_sinks)
     }
 
     /// Where clients and the SDK inside an isolate reach the API.
@@ -139,6 +166,22 @@ impl Config {
             None => format!("http://{}{}", self.listen, self.mount),
         }
     }
+}
+
+fn egress(layers: &Layers) -> Result<Egress> {
+    Ok(Egress {
+        allow_private: layers.flag("egress_private")?,
+        allow: layers.list("egress_allow"),
+    })
+}
+
+fn webhooks(layers: &Layers) -> Result<Webhooks> {
+    let around = webhooks::Surroundings {
+        egress: &egress(layers)?,
+        max_backoff_ms: layers.number("trigger_max_backoff_ms")?,
+        variable: &|name| std::env::var(name).ok(),
+    };
+    webhooks::webhooks(layers.webhooks(), &around)
 }
 
 fn mount(layers: &Layers) -> Result<String> {

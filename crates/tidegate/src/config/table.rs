@@ -141,6 +141,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "hosts that fetch may reach whatever their address, separated by commas",
     ),
     setting(
+        "webhook_key",
+        None,
+        "key that webhooks are sent, as X-Parse-Webhook-Key",
+    )
+    .secret()
+    .also(&["PARSE_SERVER_WEBHOOK_KEY"]),
+    setting(
         "worker_concurrency",
         Some("256"),
         "after-triggers that run at once",
@@ -161,6 +168,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "deliveries in Redis; more wait in Postgres",
     ),
     setting(
+        "max_queued_mb",
+        Some("256"),
+        "size of the deliveries in Redis; more wait in Postgres",
+    ),
+    setting(
         "trigger_attempts",
         Some("5"),
         "attempts of an after-trigger before it is a dead letter",
@@ -174,6 +186,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "trigger_max_backoff_ms",
         Some("60000"),
         "longest wait between attempts",
+    ),
+    setting(
+        "max_trigger_depth",
+        Some("16"),
+        "triggers in a row that may lead to a write; more are stopped as a loop",
     ),
     setting(
         "unsupported_triggers",
@@ -191,6 +208,21 @@ pub(super) const SETTINGS: &[Setting] = &[
         "event_keep_days",
         Some("7"),
         "whole days the event log is kept",
+    ),
+    setting(
+        "event_keep_dead_days",
+        Some("90"),
+        "days that events with a dead or held delivery are kept",
+    ),
+    setting(
+        "event_stream_clients",
+        Some("64"),
+        "clients that may follow GET /events of this process at once",
+    ),
+    setting(
+        "capture",
+        Some(""),
+        "classes and schema.table names to capture also without a trigger; as a list, or separated by commas",
     ),
     setting("log_format", Some("text"), "text or json"),
     setting(

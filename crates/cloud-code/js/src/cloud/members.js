@@ -2,6 +2,7 @@
 
 import { config } from '../native.js';
 import { Parse } from '../parse/sdk.js';
+import { partOptions } from './after-options.js';
 import { checkClassOfTrigger, classNameOf } from './class-name.js';
 import { httpRequest } from './http-request.js';
 import { functions, jobs, register, registerTrigger, removeAll, warn } from './registry.js';
@@ -11,8 +12,8 @@ const QUOTES = /['"`]/;
 
 function define(name, handler, options) {
   if (QUOTES.test(name)) return warn(`The function name ${name} has a quote in it and can never be called.`);
-  checked(name, options);
-  register(functions, name, handler, options);
+  const { validator } = checked(`function ${name}`, undefined, options);
+  register(functions, name, handler, validator);
 }
 
 function job(name, handler) {
@@ -35,13 +36,16 @@ function triggerOfClass(kind, only) {
 function addTrigger(kind, className, handler, options) {
   checkClassOfTrigger(kind, className);
   if (className.startsWith('@')) return warn(`${kind} of ${className} is accepted, but not run yet.`);
-  checked(`${kind} of ${className}`, options);
-  registerTrigger(kind, className, handler, options);
+  const { policy, validator } = checked(`${kind} of ${className}`, kind, options);
+  registerTrigger(kind, className, handler, validator, policy);
 }
 
-function checked(name, options) {
-  checkOptions(options);
-  if (options?.rateLimit) warn(`The rateLimit of ${name} is accepted, but not enforced yet.`);
+/** Ours and Parse's options, each checked. */
+function checked(what, kind, options) {
+  const parted = partOptions(what, kind, options);
+  checkOptions(parted.validator);
+  if (parted.validator?.rateLimit) warn(`The rateLimit of ${what} is accepted, but not enforced yet.`);
+  return parted;
 }
 
 function notServed(name) {

@@ -1,8 +1,10 @@
 // What the app registered: functions, jobs, triggers.
 
 import { write } from '../console.js';
+import { projectText } from '../load.js';
+import { mentionsOriginal, needsOriginal } from './needs-original.js';
 
-/** @typedef {{handler: Function, options: object | Function | undefined}} Entry */
+/** @typedef {{handler: Function, options: object | Function | undefined, policy?: object}} Entry */
 
 export const functions = new Map();
 export const jobs = new Map();
@@ -22,14 +24,15 @@ export function register(store, name, handler, options) {
   store.set(name, { handler, options });
 }
 
-export function registerTrigger(kind, className, handler, options) {
+/** @param {object} policy see after-options.js */
+export function registerTrigger(kind, className, handler, options, policy) {
   if (!triggers.has(kind)) triggers.set(kind, new Map());
   const classes = triggers.get(kind);
   if (typeof handler !== 'function')
     throw new TypeError(`The ${kind} handler of ${className} must be a function.`);
   if (classes.has(className))
     warn(`${kind} of ${className} is defined more than once; the last definition is used.`);
-  classes.set(className, { handler, options });
+  classes.set(className, { handler, options, policy });
 }
 
 /** @returns {Entry | undefined} */
@@ -43,12 +46,28 @@ export function removeAll() {
   triggers.clear();
 }
 
+/** How the host is to run an after-trigger; nothing for the others. */
+function policyOf(kind, { handler, options, policy }, isMentioned) {
+  if (kind === 'afterDelete') return { original: true, ...policy };
+  if (kind !== 'afterSave') return undefined;
+  return { original: readsOriginal(handler, options, isMentioned), ...policy };
+}
+
+/** Validators see the request too: functions, and rules that put an old value back. */
+function readsOriginal(handler, options, isMentioned) {
+  const putsBack = Object.values(options?.fields ?? {}).some((rule) => rule?.constant === true);
+  const functions = typeof options === 'function' ? [options, handler] : [handler];
+  return putsBack || needsOriginal(functions, isMentioned);
+}
+
 /** The list that the host reads once after the app was loaded. */
 export function manifest() {
   const list = [];
+  let mentioned;
+  const isMentioned = () => (mentioned ??= mentionsOriginal(projectText()));
   for (const [kind, classes] of triggers) {
-    for (const [className, { options }] of classes) {
-      list.push({ kind, class: className, order: options?.order });
+    for (const [className, entry] of classes) {
+      list.push({ kind, class: className, policy: policyOf(kind, entry, isMentioned) });
     }
   }
   return JSON.stringify({

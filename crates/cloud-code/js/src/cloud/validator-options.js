@@ -11,8 +11,6 @@ const TYPES = {
   skipWithMasterKey: ['boolean'],
   validateMasterKey: ['boolean'],
   rateLimit: ['array', 'object'],
-  // Ours: {order: 'none'} lets an after-trigger's events of one object run beside each other.
-  order: ['string'],
 };
 
 const FIELD_TYPES = {

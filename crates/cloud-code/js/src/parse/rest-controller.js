@@ -15,6 +15,7 @@ const mount = config.serverUrl.replace(/^https?:\/\/[^/]*/, '').replace(/\/$/, '
  * @param {object} options the SDK's: `{useMasterKey, sessionToken, installationId, context, returnStatus}`
  */
 export async function request(method, path, data, options = {}) {
+  refuseTables(path, data);
   const { answer } = callHost({
     kind: 'rest',
     method,
@@ -30,6 +31,21 @@ export async function request(method, path, data, options = {}) {
     return options.returnStatus ? { ...body, _status: status, _headers: headersOf(headers) } : body;
   } catch (refusal) {
     throw parseErrorOf(refusal);
+  }
+}
+
+const CLASS_PATH = /(?:^|\/)classes\/([^/?]*)/;
+
+/** Objects of a table that is no Parse class can be looked at in after-triggers, and no more. */
+function refuseTables(path, data) {
+  const paths = path === 'batch' ? data.requests.map((item) => item.path) : [path];
+  for (const name of paths.map((one) => CLASS_PATH.exec(one)?.[1])) {
+    if (!name?.includes('.')) continue;
+    throw new ParseError(
+      ParseError.INVALID_CLASS_NAME,
+      `${name} is a table and no Parse class: its rows cannot be saved, destroyed, fetched or queried through Parse. ` +
+        'Make it a class of the schema, or write it by SQL from another program.',
+    );
   }
 }
 

@@ -22,9 +22,6 @@ export function commonRequest(data) {
 export function triggerRequest(data) {
   const request = commonRequest(data);
   request.triggerName = data.triggerName;
-  for (const name of ['source', 'eventId', 'attempt']) {
-    if (data[name] !== undefined) request[name] = data[name];
-  }
   return request;
 }
 

@@ -11,7 +11,6 @@ function aboutObject(className, data) {
 }
 
 export const beforeDelete = aboutObject;
-export const afterDelete = aboutObject;
 export const beforeLogin = aboutObject;
 export const afterLogin = aboutObject;
 export const afterLogout = aboutObject;

@@ -3,16 +3,16 @@
 import { triggerOf } from '../cloud/registry.js';
 import { isSkipped, validate } from '../cloud/validator.js';
 import { Parse } from '../parse/sdk.js';
+import { runAfter } from './after.js';
+import { beforeSave } from './before-save.js';
 import { afterFind, beforeFind } from './find.js';
 import {
-  afterDelete,
   afterLogin,
   afterLogout,
   beforeDelete,
   beforeLogin,
   beforePasswordResetRequest,
 } from './object.js';
-import { afterSave, beforeSave } from './save.js';
 
 /**
  * A kind: how its request is made from the host's data, and what it answers.
@@ -20,9 +20,7 @@ import { afterSave, beforeSave } from './save.js';
  */
 const kinds = {
   beforeSave,
-  afterSave,
   beforeDelete,
-  afterDelete,
   beforeFind,
   afterFind,
   beforeLogin,
@@ -31,11 +29,16 @@ const kinds = {
   beforePasswordResetRequest,
 };
 
-/** @returns {Promise<object>} `{returned: <the kind's answer>}` */
-export async function runTrigger({ kind, class: className }, data) {
+/** @returns {object | string | Promise<object | string>} `{returned: <the kind's answer>}`, perhaps as JSON already */
+export function runTrigger({ kind, class: className }, text) {
   const entry = triggerOf(kind, className);
   if (!entry) throw new Parse.Error(Parse.Error.SCRIPT_FAILED, `Invalid trigger: ${kind} of ${className}`);
-  const { request, answer } = kinds[kind](className, data);
+  if (kind === 'afterSave' || kind === 'afterDelete') return runAfter(kind, entry, text);
+  return runKind(kinds[kind], entry, className, JSON.parse(text));
+}
+
+async function runKind(kind, entry, className, data) {
+  const { request, answer } = kind(className, data);
   if (isSkipped(entry.options, request)) return { returned: answer() };
   if (entry.options) await validate(entry.options, request, data);
   return { returned: answer(await entry.handler(request)) };

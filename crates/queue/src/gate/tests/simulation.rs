@@ -4,10 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::delivery::Limit;
 
 const LANES: u16 = 3;
 const KEYS: u64 = 7;
 const STEPS: usize = 3000;
+
+/// Deliveries of these keys, all of lane 0, are counted together.
+const LIMITED_KEYS: [u64; 2] = [3, 6];
+const MOST_AT_ONCE: usize = 1;
+const MOST_A_SECOND: u32 = 2;
 
 /// xorshift: a schedule is its seed.
 struct Dice(u64);
@@ -51,13 +57,15 @@ struct World {
     /// What a read brought and the gate has not been offered yet, with lane and epoch.
     read: Option<(u16, u64, Vec<Delivery>)>,
     running: Vec<Taken>,
+    /// When limited ones began.
+    begun: Vec<Instant>,
     fetches: Vec<Fetch>,
     unflushed: Vec<Acknowledgement>,
 }
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut gate = Gate::new(MAX_BUFFERED);
+        let mut gate = Gate::new(MAX_BUFFERED, CONCURRENCY);
         gate.change_generation(Some(1));
         World {
             dice: Dice(seed),
@@ -75,6 +83,7 @@ impl World {
             cursors: BTreeMap::new(),
             read: None,
             running: Vec::new(),
+            begun: Vec::new(),
             fetches: Vec::new(),
             unflushed: Vec::new(),
         }
@@ -104,6 +113,11 @@ impl World {
         let key = self.dice.roll(KEYS);
         let delivery = Delivery {
             unordered: key == 0,
+            limit: LIMITED_KEYS.contains(&key).then(|| Limit {
+                group: "limited".into(),
+                concurrency: Some(MOST_AT_ONCE as u32),
+                rate: Some((MOST_A_SECOND, SECOND)),
+            }),
             ..delivery(self.next_offset, &key.to_string())
         };
         self.next_offset += 1;
@@ -173,11 +187,26 @@ impl World {
                 "{delivery:?} is early"
             );
         }
+        if delivery.limit.is_some() {
+            self.check_limits();
+        }
         self.running.push(taken);
+    }
+
+    /// One more limited delivery begins.
+    fn check_limits(&mut self) {
+        let running = self.running.iter();
+        let limited = running.filter(|taken| taken.received.delivery.limit.is_some());
+        assert!(limited.count() < MOST_AT_ONCE, "too many at once");
+        self.begun.push(self.now);
+        let since = |begun: &&Instant| **begun + SECOND > self.now;
+        let recent = self.begun.iter().rev().take_while(since).count();
+        assert!(recent <= MOST_A_SECOND as usize, "too many a second");
     }
 
     fn settle(&mut self) {
         let verdict = match self.dice.roll(4) {
+            0 if self.dice.roll(3) == 0 => Verdict::Later { after: SECOND },
             0 => LATER,
             _ => Verdict::Done,
         };
@@ -309,6 +338,9 @@ impl World {
             (gate.loaded_behind, gate.again_fetching, gate.unflushed),
             (0, 0, 0)
         );
+        let idle = |group: &Group| group.line.is_empty() && (group.counted, group.ahead) == (0, 0);
+        assert!(gate.groups.values().all(idle));
+        assert_eq!(gate.running_again, 0);
         assert!(
             gate.lanes
                 .values()

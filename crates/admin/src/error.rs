@@ -1,0 +1,73 @@
+//! What can go wrong, by what who asked can do about it.
+
+use crate::near::nearest;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It names something that is not there; ask for something else.
+    #[error("there is no {what} {name}{hint}")]
+    NotFound {
+        what: &'static str,
+        name: String,
+        /// Empty, or `; did you mean …?`
+        hint: String,
+    },
+    /// What was asked cannot be done as it was asked.
+    #[error("{argument}: {problem}")]
+    Invalid {
+        argument: &'static str,
+        problem: String,
+    },
+    /// What was asked makes no sense in the state that things are in.
+    #[error("{problem}")]
+    Conflict { problem: String },
+    /// Postgres cannot be reached; try again.
+    #[error("Postgres cannot be reached")]
+    Unavailable { source: tidegate_event_log::Error },
+    #[error("the event log failed")]
+    Log { source: tidegate_event_log::Error },
+    #[error("the replication slot could not be asked")]
+    Slot { source: tidegate_capture::Error },
+}
+
+impl Error {
+    pub(crate) fn invalid(argument: &'static str, problem: impl Into<String>) -> Error {
+        Error::Invalid {
+            argument,
+            problem: problem.into(),
+        }
+    }
+
+    /// With what was meant, if one of `known` is near.
+    pub(crate) fn not_found(
+        what: &'static str,
+        name: impl Into<String>,
+        known: impl IntoIterator<Item = String>,
+    ) -> Error {
+        let name = name.into();
+        let known: Vec<String> = known.into_iter().collect();
+        let near = nearest(&name, &known);
+        let hint = match near.as_slice() {
+            [] if known.is_empty() || known.len() > 8 => String::new(),
+            [] => format!("; there is {}", known.join(", ")),
+            near => format!("; did you mean {}?", near.join(" or ")),
+        };
+        Error::NotFound { what, name, hint }
+    }
+}
+
+impl From<tidegate_event_log::Error> for Error {
+    fn from(source: tidegate_event_log::Error) -> Self {
+        if source.is_transient() {
+            Error::Unavailable { source }
+        } else {
+            Error::Log { source }
+        }
+    }
+}
+
+impl From<tidegate_capture::Error> for Error {
+    fn from(source: tidegate_capture::Error) -> Self {
+        Error::Slot { source }
+    }
+}
