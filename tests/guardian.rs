@@ -16,7 +16,8 @@ const note = async (request) => {
   await entry.save({
     trigger: request.triggerName,
     name: request.object.get("name"),
-    was: request.original ? request.original.get("name") : null,
+    // Always a string: a column that came with a later note may be unknown to the process that is asked.
+    was: request.original ? request.original.get("name") : "",
     source: request.source,
   }, { useMasterKey: true });
 };
@@ -103,18 +104,11 @@ async fn is_named_and_filled(system: &System, ids: &[String], reason: &str) {
         .collect();
     seen.sort_by_key(Value::to_string);
     let expected = [
-        json!(["afterDelete", "to be deleted", null]),
+        json!(["afterDelete", "to be deleted", ""]),
         json!(["afterSave", "changed in the gap", "to be changed"]),
-        json!(["afterSave", "inserted in the gap", null]),
+        json!(["afterSave", "inserted in the gap", ""]),
     ];
-    let rows = system
-        .sql()
-        .await
-        .query("select body from tidegate.event order by log_offset", &[])
-        .await
-        .unwrap();
-    let bodies: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    assert_eq!(seen, expected, "{}", bodies.join("\n"));
+    assert_eq!(seen, expected);
     wait_until_ready_says(system, 200, "").await;
     save(system, "live again").await;
     let live = json!({"name": "live again", "source": "api"});

@@ -2,14 +2,15 @@
 //! whenever they end.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tidegate_testkit::{ByteProxy, Postgres, Redis, free_port};
+use tidegate_testkit::{ByteProxy, Postgres, Redis, TempDir, free_port};
 use tokio_postgres::Client;
 
 use super::witness::Witness;
 use super::writers::Writers;
-use crate::server::Server;
+use crate::server::{Server, tidegate};
 use crate::system::{MASTER_KEY, PATIENCE, System, breathe};
 
 /// Objects that are written to, each by one writer.
@@ -36,6 +37,8 @@ pub struct Fleet {
     pub postgres: Postgres,
     pub witness: Witness,
     api_port: u16,
+    /// A copy: who builds another one meanwhile does not change what is under test.
+    executable: TempDir,
     /// How often a process ended at the failpoint it was armed with.
     pub ended_at: BTreeMap<String, usize>,
     pub started: usize,
@@ -74,7 +77,11 @@ impl Fleet {
             .set("trigger_max_backoff_ms", 200)
             .set("trigger_attempts", 1000);
         prepare_tables(&system.sql().await).await;
+        let executable = TempDir::new("executable");
+        let built = tidegate().get_program().to_owned();
+        std::fs::copy(built, executable.path().join("tidegate")).unwrap();
         let mut fleet = Fleet {
+            executable,
             processes: Vec::new(),
             system,
             to_postgres,
@@ -98,7 +105,7 @@ impl Fleet {
 
     fn start(&mut self, roles: &'static str, armed: Option<(&str, u32)>) -> Process {
         self.started += 1;
-        let mut command = self.system.command(roles);
+        let mut command = self.own(&self.system.command(roles));
         if !roles.contains("proxy") {
             // Only the proxy serves HTTP; the others would want the same port.
             command.env_remove("TIDEGATE_LISTEN");
@@ -111,6 +118,19 @@ impl Fleet {
             server: Server::spawn(command),
             armed: armed.map(|(place, _)| place.to_owned()),
         }
+    }
+
+    /// The same command with our copy of the executable.
+    fn own(&self, command: &Command) -> Command {
+        let mut own = Command::new(self.executable.path().join("tidegate"));
+        own.args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => own.env(name, value),
+                None => own.env_remove(name),
+            };
+        }
+        own
     }
 
     /// Starts what has ended, by itself or not; `arm` chooses a failpoint for each that is started.

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use tidegate_event::failpoint;
 
 use super::fleet::{Fleet, OBJECTS, ROLES};
+use super::witness::Call;
 use super::writers::Writers;
 use crate::system::breathe;
 
@@ -226,15 +227,7 @@ impl Storm {
             }
             let calls = fleet.witness.after(known);
             known += calls.len();
-            let ledger = writers.ledger.lock().unwrap();
-            for call in calls {
-                let key = (call.item, call.version);
-                // Not yet in the ledger: its writer is about to be told.
-                if ledger.times.get(&key).is_none_or(|time| *time > from) {
-                    served.insert(key.0);
-                }
-            }
-            drop(ledger);
+            served.extend(acknowledged_after(writers, from, calls));
             self.revive(fleet);
             breathe().await;
         }
@@ -243,6 +236,19 @@ impl Storm {
             .or_default()
             .push(from.elapsed());
     }
+}
+
+/// The objects of those calls that are for a version acknowledged after `from`.
+fn acknowledged_after(writers: &Writers, from: Instant, calls: Vec<Call>) -> Vec<String> {
+    let ledger = writers.ledger.lock().unwrap();
+    // One that is not in the ledger yet: its writer is about to be told.
+    let is_new = |key: &(String, i64)| ledger.times.get(key).is_none_or(|time| *time > from);
+    calls
+        .into_iter()
+        .map(|call| (call.item, call.version))
+        .filter(is_new)
+        .map(|(item, _)| item)
+        .collect()
 }
 
 impl Fault {

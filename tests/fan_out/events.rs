@@ -269,6 +269,30 @@ async fn a_place_is_free_again_when_a_client_has_left() {
 }
 
 #[tokio::test]
+async fn all_clients_share_one_listening_connection() {
+    let mut system = start().await;
+    system.server(0).wait_for("leading dispatch");
+    let mut writer = Writer::new(&system).await;
+    let sql = system.sql().await;
+    let count = "select count(*) from pg_stat_activity
+                  where datname = current_database() and query = 'listen tidegate_event'";
+    let listening = async || sql.query_one(count, &[]).await.unwrap().get::<_, i64>(0);
+    let before = listening().await;
+    let mut streams = vec![Stream::open(&system, "after=0").await];
+    system
+        .wait_for_sql(&format!("select ({count}) = {before} + 1"))
+        .await;
+    for _ in 0..3 {
+        streams.push(Stream::open(&system, "after=0").await);
+    }
+    writer.write(5).await;
+    for stream in &mut streams {
+        assert_eq!(versions(&stream.take_events(6).await), writer.versions());
+    }
+    assert_eq!(listening().await, before + 1);
+}
+
+#[tokio::test]
 async fn a_client_that_takes_nothing_holds_up_neither_others_nor_a_shutdown() {
     let mut system = System::prepare("").await;
     system

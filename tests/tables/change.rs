@@ -93,7 +93,7 @@ async fn compare(sql: &Client) {
         .iter()
         .filter(|event| event["operation"] != "truncate")
         .collect();
-    println!("{} changes", seen.len());
+    eprintln!("{} changes", seen.len());
     assert!(seen.len() > 100, "a test of nothing");
     for (at, (event, seen)) in logged.iter().zip(&seen).enumerate() {
         assert_eq!(

@@ -1,14 +1,16 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Layout: `follow` is the path, on one screen; `translate` turns messages into events, `row` one change's
-//! tuples, with what `relation` finds in the catalog; `slot` opens or creates the slot; `publication` keeps the published
-//! tables in step with the triggers, `identity` how much of an old row they send. `guardian` decides whether the slot can
-//! be followed, `memory` is what it remembers, `heartbeat` keeps it moving; `resync` fills a gap, by `compare` (SQL) and
-//! `difference` (one row).
+//! Layout: `follow` is the path, on one screen; `translate` turns messages into events, `row` one change's tuples, with
+//! what `relation` finds in the catalog and `fill` in the table; `slot` opens or creates the slot; `publication` keeps the
+//! published tables in step with the triggers, `identity` how much of an old row they send, each change of a table an
+//! `edit`. `guardian` decides whether the slot can be followed, `memory` is what it remembers, `heartbeat` keeps it
+//! moving; `resync` fills a gap, by `compare` (SQL) and `difference` (one row).
 
 mod compare;
 mod difference;
+mod edit;
 mod error;
+mod fill;
 mod follow;
 pub mod guardian;
 mod heartbeat;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_postgres::types::Oid;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
+use crate::edit::Edit;
 use crate::{Config, Error, identity, slot};
 
 /// Where the log itself lives.
@@ -22,10 +23,10 @@ const OWN_SCHEMA: &str = "tidegate";
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Where every process says that tables, classes or the publication have changed.
-const CHANNEL: &str = "schema.change";
+pub(crate) const CHANNEL: &str = "schema.change";
 
 /// Our own word on [`CHANNEL`].
-const PAYLOAD: &str = r#"{"senderId":"capture"}"#;
+pub(crate) const PAYLOAD: &str = r#"{"senderId":"capture"}"#;
 
 /// What the stream tells of a table, by its oid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +208,8 @@ impl Look<'_> {
     /// and gives each the replica identity that it needs, or back the one that it had.
     async fn sync(&self, client: &Client) -> Result<(), Error> {
         create(client, self.publication).await?;
+        // What is wanted is read last: a class that is made meanwhile is then wanted, and not taken for a leftover.
+        let changed = identity::changed(client).await?;
         let published = published(client, self.publication).await?;
         let wanted = self.wanted(client).await?;
         for table in &wanted {
@@ -220,7 +223,7 @@ impl Look<'_> {
         for (oid, name) in published.iter().filter(|(oid, _)| !wanted.contains(oid)) {
             attempt(client, name, self.withdraw(client, *oid, name)).await;
         }
-        self.give_back(client, &wanted).await
+        self.give_back(client, &changed, &wanted).await
     }
 
     async fn wanted(&self, client: &Client) -> Result<Vec<Wanted>, Error> {
@@ -259,28 +262,31 @@ impl Look<'_> {
     /// Identity first, then publication: an UPDATE of a published table without an identity fails in the application.
     async fn publish(&self, client: &Client, wanted: &Wanted, is_new: bool) -> Result<(), Error> {
         let is_lacking = self.lacking.contains(&wanted.oid);
-        let mut sql = String::new();
+        let mut edit = Edit::of(wanted.oid, &wanted.name);
         for table in identity::tables(client, &[wanted.oid]).await? {
             let plan = table.plan(wanted.needs_original || is_lacking);
             if plan.is_nothing() || (self.may == Change::Add && plan.lowers(&table)) {
                 continue;
             }
-            sql += &plan.sql(&table);
+            edit.carry_out(&plan, &table);
             if is_lacking {
                 let oid = table.oid;
-                sql += &format!(
-                    "update tidegate.table_identity set lacked_values = true where table_oid = {oid};"
-                );
+                edit.add(&format!(
+                    "update tidegate.table_identity set lacked_values = true where table_oid = {oid}"
+                ));
             }
         }
         if is_new {
             let publication = quoted(self.publication);
-            sql += &format!("alter publication {publication} add table {};", wanted.name);
+            let table = &wanted.name;
+            edit.add(&format!(
+                "alter publication {publication} add table {table}"
+            ));
         }
-        if sql.is_empty() {
+        if edit.is_nothing() {
             return Ok(());
         }
-        in_transaction(client, (wanted.oid, &wanted.name), &sql).await?;
+        edit.commit(client).await?;
         let table = wanted.name.as_str();
         tracing::info!(table, is_new, "changed what is captured of a table");
         Ok(())
@@ -288,11 +294,14 @@ impl Look<'_> {
 
     async fn withdraw(&self, client: &Client, oid: Oid, name: &str) -> Result<(), Error> {
         let publication = quoted(self.publication);
-        let mut sql = format!("alter publication {publication} drop table {name};");
+        let mut edit = Edit::of(oid, name);
+        edit.add(&format!(
+            "alter publication {publication} drop table {name}"
+        ));
         for table in identity::tables(client, &[oid]).await? {
-            sql += &table.plan_of_return().sql(&table);
+            edit.carry_out(&table.plan_of_return(), &table);
         }
-        in_transaction(client, (oid, name), &sql).await?;
+        edit.commit(client).await?;
         tracing::info!(
             table = name,
             "a table without after-triggers is not captured any more"
@@ -301,19 +310,23 @@ impl Look<'_> {
     }
 
     /// Identities of tables that are not published any more, by whoever took them out: detached partitions too.
-    async fn give_back(&self, client: &Client, wanted: &BTreeSet<Oid>) -> Result<(), Error> {
-        let changed = identity::changed(client).await?;
+    async fn give_back(
+        &self,
+        client: &Client,
+        changed: &[Oid],
+        wanted: &BTreeSet<Oid>,
+    ) -> Result<(), Error> {
         if changed.is_empty() {
             return Ok(());
         }
         let roots: Vec<Oid> = wanted.iter().copied().collect();
         let captured = identity::tables(client, &roots).await?;
         let captured: BTreeSet<Oid> = captured.iter().map(|table| table.oid).collect();
-        for table in identity::tables(client, &changed).await? {
+        for table in identity::tables(client, changed).await? {
             if !captured.contains(&table.oid) {
-                let sql = table.plan_of_return().sql(&table);
-                let returned = in_transaction(client, (table.oid, &table.name), &sql);
-                attempt(client, &table.name, returned).await;
+                let mut edit = Edit::of(table.oid, &table.name);
+                edit.carry_out(&table.plan_of_return(), &table);
+                attempt(client, &table.name, edit.commit(client)).await;
             }
         }
         Ok(())
@@ -327,26 +340,6 @@ async fn attempt(client: &Client, table: &str, change: impl Future<Output = Resu
         let error = chain(&error);
         tracing::warn!(table, error, "cannot change the publication; trying again");
     }
-}
-
-/// Changes a table if it still has this name: one that was dropped and made again is another.
-async fn in_transaction(client: &Client, (oid, name): (Oid, &str), sql: &str) -> Result<(), Error> {
-    // The lock keeps the name.
-    client
-        .batch_execute(&format!(
-            "begin; lock table only {name} in access share mode"
-        ))
-        .await?;
-    let now = client
-        .query_one("select $1::text::regclass::oid", &[&name])
-        .await?;
-    if now.get::<_, Oid>(0) != oid {
-        client.batch_execute("rollback").await?;
-        return Ok(());
-    }
-    // The notification is the one by which processes that write hear of a changed table.
-    let rest = format!("{sql} notify \"{CHANNEL}\", '{PAYLOAD}'; commit");
-    Ok(client.batch_execute(&rest).await?)
 }
 
 /// The published tables, by oid, with their quoted names.
