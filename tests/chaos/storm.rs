@@ -104,6 +104,7 @@ impl Storm {
         let fault = self.choose();
         *self.struck.entry(fault).or_default() += 1;
         let begun = Instant::now();
+        eprintln!("{:>6} {fault:?}", self.faults());
         self.carry_out(fault, fleet).await;
         // What a spell delays, it delays; what a kill interrupts counts from the kill.
         let from = if fault.is_spell() {

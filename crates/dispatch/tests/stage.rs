@@ -296,13 +296,13 @@ impl Worker {
 struct Leases(Lanes);
 
 impl LaneLeases for Leases {
-    fn renew(&self) -> BoxFuture<'_, Result<Vec<Lane>, BoxError>> {
+    fn renew<'a>(&'a self, busy: &'a [u16]) -> BoxFuture<'a, Result<Vec<Lane>, BoxError>> {
         async {
             let leased = |lease: LaneLease| Lane {
                 index: lease.lane,
                 fence: lease.fence,
             };
-            Ok(self.0.renew().await?.into_iter().map(leased).collect())
+            Ok(self.0.renew(busy).await?.into_iter().map(leased).collect())
         }
         .boxed()
     }

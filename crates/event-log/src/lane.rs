@@ -23,8 +23,8 @@ pub struct Lanes {
 }
 
 // One statement: say that this worker lives, forget the dead, keep what it holds, and take what is free up to
-// the fair share, which is lanes ÷ living workers, rounded up. A lane over the share is kept too, and left out of the
-// answer: its owner lets what runs there end, and then releases it.
+// the fair share, which is lanes ÷ living workers, rounded up. A lane over the share is kept too while something runs
+// there ($4), and left out of the answer: its owner lets that end, and then releases it.
 const RENEW: &str = "
 with alive as (
     insert into tidegate.worker (name, expires_at) values ($1, clock_timestamp() + $2 * interval '1 second')
@@ -50,7 +50,8 @@ with alive as (
            owner = $1, expires_at = clock_timestamp() + $2 * interval '1 second'
       from candidate
      where lane.lane = candidate.lane
-       and (candidate.is_held or lane.lane in (select lane from wanted))
+       and (candidate.is_held and lane.lane = any($4::integer[])
+            or lane.lane in (select lane from wanted))
     returning lane.lane, lane.fence
 )
 select lane, fence from renewed where lane in (select lane from wanted)";
@@ -82,14 +83,17 @@ impl Lanes {
 
     /// Renews the claims and returns the lanes this worker may read now. A lane it held and that is
     /// missing from the answer must be released with [`Lanes::release`] once its last run has ended.
-    pub async fn renew(&self) -> Result<Vec<LaneLease>, Error> {
+    ///
+    /// `busy`: lanes of which something still runs; only these are kept beyond the fair share.
+    pub async fn renew(&self, busy: &[u16]) -> Result<Vec<LaneLease>, Error> {
         let client = self.log.client().await?;
         let statement = client.prepare_cached(RENEW).await?;
         let seconds = self.lease.as_secs_f64();
+        let busy: Vec<i32> = busy.iter().map(|lane| i32::from(*lane)).collect();
         let rows = client
             .query(
                 &statement,
-                &[&self.worker, &seconds, &i32::from(self.lanes)],
+                &[&self.worker, &seconds, &i32::from(self.lanes), &busy],
             )
             .await?;
         let lease = |row: &tokio_postgres::Row| LaneLease {

@@ -25,7 +25,7 @@ async fn leased(log: &EventLog) -> LaneLease {
     log.lanes("worker", 1, Duration::from_secs(60))
         .await
         .unwrap()
-        .renew()
+        .renew(&[])
         .await
         .unwrap()[0]
 }

@@ -204,6 +204,10 @@ impl Intake {
         self.room.notify_one();
     }
 
+    pub(crate) fn busy(&self) -> Vec<u16> {
+        self.gate().busy()
+    }
+
     pub(crate) fn take_rested(&self) -> Vec<Lane> {
         self.gate().take_rested()
     }

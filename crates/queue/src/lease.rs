@@ -32,7 +32,10 @@ pub trait LaneLeases: Send + Sync + 'static {
     /// each with its fence: the same as before if ownership was not interrupted, else a higher one.
     /// A lane left out is one to give up; it must not be granted to another before it is released
     /// or its lease has run out.
-    fn renew(&self) -> BoxFuture<'_, Result<Vec<Lane>, BoxError>>;
+    ///
+    /// `busy`: lanes of which something runs here. Only these are kept beyond what is due: one that
+    /// was to be released, and whose release failed, must run out.
+    fn renew<'a>(&'a self, busy: &'a [u16]) -> BoxFuture<'a, Result<Vec<Lane>, BoxError>>;
 
     /// Gives back lanes of which nothing runs here any more. A lane that has another fence by now
     /// is not meant.
@@ -75,10 +78,11 @@ impl Keeper {
     /// Renews once. Answers how long to wait before the next time.
     async fn renew(&mut self) -> Duration {
         let asked = Instant::now();
+        let busy = self.intake.busy();
         let limit = self
             .holds_until
             .unwrap_or(asked + self.leases.lease_duration());
-        match tokio::time::timeout_at(limit.into(), self.leases.renew()).await {
+        match tokio::time::timeout_at(limit.into(), self.leases.renew(&busy)).await {
             Ok(Ok(lanes)) => {
                 let until = asked + self.leases.lease_duration();
                 self.holds_until = Some(until);

@@ -324,7 +324,7 @@ impl Member {
 }
 
 impl LaneLeases for Member {
-    fn renew(&self) -> BoxFuture<'_, Result<Vec<Lane>, BoxError>> {
+    fn renew<'a>(&'a self, _busy: &'a [u16]) -> BoxFuture<'a, Result<Vec<Lane>, BoxError>> {
         async { self.grants.state.lock().unwrap().renew(self.member) }.boxed()
     }
 

@@ -12,9 +12,9 @@ pub(crate) struct Leases {
 }
 
 impl LaneLeases for Leases {
-    fn renew(&self) -> BoxFuture<'_, Result<Vec<Lane>, BoxError>> {
+    fn renew<'a>(&'a self, busy: &'a [u16]) -> BoxFuture<'a, Result<Vec<Lane>, BoxError>> {
         async {
-            let leases = self.lanes.renew().await?;
+            let leases = self.lanes.renew(busy).await?;
             let leased = |lease: LaneLease| Lane {
                 index: lease.lane,
                 fence: lease.fence,

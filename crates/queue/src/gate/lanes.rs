@@ -97,6 +97,15 @@ impl Gate {
         }
     }
 
+    /// The lanes of which something runs. One whose handler was dropped is left out: nobody knows when what it began
+    /// ends, so its lease must run out.
+    pub(crate) fn busy(&self) -> Vec<u16> {
+        let is_busy =
+            |state: &&LaneState| (state.running > 0 || state.unflushed > 0) && !state.has_orphan;
+        let busy = self.lanes.values().filter(is_busy);
+        busy.map(|state| state.lease.index).collect()
+    }
+
     /// The lanes that are not leased any more and have come to rest, each once: nothing runs,
     /// nothing is unflushed, no handler was dropped.
     pub(crate) fn take_rested(&mut self) -> Vec<Lane> {
