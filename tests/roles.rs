@@ -34,8 +34,8 @@ async fn each_role_runs_in_a_process_of_its_own_and_two_workers_share_the_load()
         .unwrap();
     assert_eq!(
         (shares.get::<_, i64>(0), shares.get::<_, i64>(1)),
-        (32, 32),
-        "64 lanes, half for each"
+        (40, 40),
+        "64 lanes and 16 for limited triggers, half for each"
     );
     for n in 0..20 {
         let saved = system
@@ -104,7 +104,7 @@ async fn a_worker_that_ends_gives_its_lanes_to_the_other() {
         Some(0),
         "a drained worker ends well"
     );
-    system.wait_for_sql("select count(distinct owner) = 1 and count(*) = 64 from tidegate.lane where expires_at > now()").await;
+    system.wait_for_sql("select count(distinct owner) = 1 and count(*) = 80 from tidegate.lane where expires_at > now()").await;
     // The proxy was started first, so it is not the last to listen.
     let saved = reqwest::Client::new()
         .post(format!(

@@ -6,6 +6,7 @@
 mod cli;
 mod command;
 mod config;
+mod connect;
 mod dev;
 mod health;
 mod release;
