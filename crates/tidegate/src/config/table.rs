@@ -159,7 +159,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting(
         "lane_lease_ms",
-        Some("3000"),
+        Some("1500"),
         "a worker that is silent for so long loses its lanes",
     ),
     setting(
