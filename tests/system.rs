@@ -82,6 +82,8 @@ impl System {
     /// Starts a process with these roles and waits until it works; returns its index.
     pub fn serve(&mut self, roles: &str) -> usize {
         let mut server = self.spawn(roles);
+        // In either order: each comes from a task of its own.
+        server.wait_for("listening");
         server.wait_for("this process is ready");
         server.is_proxy = roles.contains("proxy");
         self.servers.push(server);
