@@ -1,5 +1,6 @@
 //! Putting events into the log once more, within the transaction of whoever asked for it.
 
+use tidegate_event::delivery::effect_key;
 use tidegate_event::{ChangeEvent, Redelivery};
 use tokio_postgres::Transaction;
 
@@ -26,10 +27,13 @@ pub(crate) async fn append(tx: &Transaction<'_>, entries: Vec<Again>) -> Result<
         // Whoever waited for its first delivery waits no more.
         event.context.reply_to = None;
         events.push(event);
-        redeliveries.push(
-            serde_json::to_string(&redelivery).expect("a redelivery is a map with string keys"),
-        );
+        redeliveries.push(redelivery);
     }
+    let causes = effects_that_move(&events, &redeliveries);
+    let redeliveries: Vec<String> = redeliveries
+        .iter()
+        .map(|one| serde_json::to_string(one).expect("a redelivery is a map with string keys"))
+        .collect();
     let columns = Columns::of(&events);
     let epochs: Vec<i32> = events.iter().map(|event| event.id.epoch as i32).collect();
     let count = events.len() as i64;
@@ -62,5 +66,27 @@ pub(crate) async fn append(tx: &Transaction<'_>, entries: Vec<Again>) -> Result<
         )
         .await?;
     let last: i64 = row.get(0);
+    let (places, causes): (Vec<i64>, Vec<String>) = causes.into_iter().unzip();
+    // Effects go with the partition of their event: those of a delivery that goes on must not go before it.
+    tx.execute(
+        "update tidegate.effect set log_offset = $1 + moved.place
+           from unnest($2::bigint[], $3::text[]) as moved (place, cause)
+          where effect.cause = moved.cause",
+        &[&(last - count + 1), &places, &causes],
+    )
+    .await?;
     Ok(((last - count + 1) as u64, last as u64))
+}
+
+/// Places among the entries, and the causes under which earlier attempts recorded effects.
+fn effects_that_move(events: &[ChangeEvent], redeliveries: &[Redelivery]) -> Vec<(i64, String)> {
+    let mut causes = Vec::new();
+    for (place, (event, redelivery)) in (0..).zip(events.iter().zip(redeliveries)) {
+        if redelivery.of.is_some() {
+            let causes_of =
+                |trigger: &String| (place, effect_key(event.id, trigger, Some(redelivery)));
+            causes.extend(redelivery.triggers.iter().map(causes_of));
+        }
+    }
+    causes
 }

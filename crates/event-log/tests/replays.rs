@@ -50,6 +50,19 @@ async fn outcome(database: &Database, log_offset: u64, status: &str) {
     .await;
 }
 
+/// What an attempt of this event's delivery wrote.
+async fn effect(database: &Database, log_offset: u64) {
+    sql(
+        database,
+        &format!(
+            "insert into tidegate.effect (cause, position, log_offset, kind, class, answer)
+             select (body::json->>'id') || ':{NAME}', '0', log_offset, 'create', 'Run', '{{}}'
+               from tidegate.event where log_offset = {log_offset}"
+        ),
+    )
+    .await;
+}
+
 async fn start(log: &EventLog, replay: Replay) -> u64 {
     let end = log.last_offset().await.unwrap();
     let replay = Replay { end, ..replay };
@@ -83,6 +96,9 @@ async fn what_is_done_runs_afresh_what_is_dead_goes_on_and_what_is_under_way_is_
         (6, "done"),
     ] {
         outcome(&database, log_offset, status).await;
+    }
+    for log_offset in [1, 2] {
+        effect(&database, log_offset).await;
     }
     let all = Replay::default();
     let plan = Replay {
@@ -124,6 +140,14 @@ async fn what_is_done_runs_afresh_what_is_dead_goes_on_and_what_is_under_way_is_
         .unwrap()
         .unwrap();
     assert_eq!(dead.status, tidegate_event_log::Status::Moved);
+    let effects = database
+        .connect()
+        .await
+        .query("select log_offset from tidegate.effect order by 1", &[])
+        .await
+        .unwrap();
+    let effects: Vec<i64> = effects.iter().map(|row| row.get(0)).collect();
+    assert_eq!(effects, [1, 8], "what the dead one wrote goes on with it");
     let operation = log.operation(id).await.unwrap().unwrap();
     assert_eq!((operation.state, operation.total), (State::Done, Some(6)));
     assert_eq!((operation.done, operation.appended), (6, 4));

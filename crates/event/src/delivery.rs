@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChangeEvent, DeliveryId, Trigger};
+use crate::{ChangeEvent, DeliveryId, EventId, Trigger};
 
 /// One event for one trigger, as dispatch queues it and a worker runs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,18 +103,23 @@ pub struct Notice {
     pub succeeded: bool,
 }
 
+/// The key of a delivery's effects: the same in each of its attempts, and another in a replay that runs afresh.
+pub fn effect_key(event: EventId, trigger: &str, redelivery: Option<&Redelivery>) -> String {
+    match redelivery {
+        Some(Redelivery {
+            afresh: true,
+            operation: Some(operation),
+            ..
+        }) => format!("{event}:{trigger}#{operation}"),
+        _ => format!("{event}:{trigger}"),
+    }
+}
+
 impl Delivery {
-    /// The key of this delivery's effects: the same in each of its attempts, and another in a replay that runs afresh.
+    /// See [`effect_key`].
     pub fn effect_key(&self) -> String {
-        let id = self.id();
-        match &self.redelivery {
-            Some(Redelivery {
-                afresh: true,
-                operation: Some(operation),
-                ..
-            }) => format!("{id}#{operation}"),
-            _ => id.to_string(),
-        }
+        let trigger = self.trigger.to_string();
+        effect_key(self.event.id, &trigger, self.redelivery.as_ref())
     }
 
     pub fn id(&self) -> DeliveryId {
