@@ -13,18 +13,24 @@ use crate::system::repository;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("parse-protocol", &[]),
     ("event", &[]),
+    ("job", &[]),
+    ("schedule", &[]),
     ("postgres-replication", &[]),
     ("storage", &["parse-protocol"]),
     ("event-log", &["event"]),
+    ("job-log", &["event", "job", "schedule"]),
     ("queue", &[]),
-    ("cloud-code", &["event"]),
+    ("cloud-code", &["event", "job", "schedule"]),
     (
         "write-path",
         &[
             "cloud-code",
             "event",
             "event-log",
+            "job",
+            "job-log",
             "parse-protocol",
+            "schedule",
             "storage",
         ],
     ),
@@ -42,24 +48,52 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("capture", &["event", "event-log", "postgres-replication"]),
     ("dispatch", &["event", "event-log", "queue"]),
     (
+        "scheduler",
+        &["event", "job", "job-log", "queue", "schedule"],
+    ),
+    (
         "worker",
-        &["cloud-code", "event", "event-log", "queue", "write-path"],
+        &[
+            "cloud-code",
+            "event",
+            "event-log",
+            "job",
+            "job-log",
+            "queue",
+            "write-path",
+        ],
     ),
     ("fan-out", &["event", "event-log"]),
-    ("admin", &["capture", "event", "event-log"]),
+    (
+        "admin",
+        &[
+            "capture",
+            "event",
+            "event-log",
+            "job",
+            "job-log",
+            "schedule",
+        ],
+    ),
+    ("admin-http", &["admin"]),
     (
         "tidegate",
         &[
             "admin",
+            "admin-http",
             "capture",
             "cloud-code",
             "dispatch",
             "event",
             "event-log",
             "fan-out",
+            "job",
+            "job-log",
             "parse-protocol",
             "proxy",
             "queue",
+            "schedule",
+            "scheduler",
             "storage",
             "worker",
             "write-path",
@@ -75,16 +109,17 @@ const ONE_DOOR: &[(&str, &[&str])] = &[
     // What a sink fills is another Redis than the queue's: somebody else's, with other rules.
     ("redis", &["queue", "fan-out"]),
     ("async-nats", &["fan-out"]),
+    ("croner", &["schedule"]),
     ("rquickjs", &["cloud-code"]),
     ("reqwest", &["cloud-code"]),
     ("postgres-protocol", &["postgres-replication"]),
-    ("axum", &["proxy"]),
+    ("axum", &["proxy", "admin-http"]),
     ("clap", &["tidegate"]),
     ("toml", &["tidegate"]),
 ];
 
 /// What vocabulary may not know.
-const PURE: &[&str] = &["parse-protocol", "event"];
+const PURE: &[&str] = &["parse-protocol", "event", "job", "schedule"];
 const IMPURE_LIBRARIES: &[&str] = &[
     "tokio",
     "tokio-postgres",
