@@ -24,7 +24,7 @@ pub use op::{Changes, FieldOp};
 pub use pointer::Pointer;
 pub use present::Present;
 pub use query::{Constraint, Filter, Order, Query, ReadOptions};
-pub use request::{BatchItem, HookCall, Request, take_method_override};
+pub use request::{BatchItem, HookCall, JobCall, Request, ScheduleForm, take_method_override};
 pub use schema::{ClassSchema, Field, FieldType};
 pub use secret::Secret;
 pub use value::{MAX_NESTING_DEPTH, number};

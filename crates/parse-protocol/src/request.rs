@@ -6,6 +6,7 @@
 
 mod batch;
 mod hooks;
+mod jobs;
 mod login;
 mod route;
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub use batch::{BatchItem, MAX_BATCH_REQUESTS};
 pub use hooks::HookCall;
+pub use jobs::{JobCall, ScheduleForm};
 
 use crate::{Changes, Object, ParseError, Query, ReadOptions, Secret};
 
@@ -67,6 +69,7 @@ pub enum Request {
         transaction: bool,
     },
     Hook(HookCall),
+    Job(JobCall),
     Health,
     ServerInfo,
     /// `known`: a route that Parse Server has and this server does not answer yet. Otherwise there is no such route.
@@ -106,6 +109,7 @@ impl Request {
             Request::CallFunction { .. } => "callFunction",
             Request::Batch { .. } => "batch",
             Request::Hook(_) => "hook",
+            Request::Job(_) => "job",
             Request::Health => "health",
             Request::ServerInfo => "serverInfo",
             Request::Unsupported { .. } => "unsupported",
@@ -223,7 +227,7 @@ mod tests {
     fn routes_of_parse_server_are_told_from_nonsense() {
         for (path, is_known) in [
             ("schemas/A", true),
-            ("cloud_code/jobs", true),
+            ("cloud_code/x", true),
             ("nonsense", false),
             ("users/a/b", false),
         ] {

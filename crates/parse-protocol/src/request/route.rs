@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::{Request, batch, hooks, login};
+use super::{Request, batch, hooks, jobs, login};
 use crate::{Changes, ErrorCode, Object, ParseError, Query, ReadOptions, name, value};
 
 /// First segments of the routes of Parse Server that this server does not answer yet.
@@ -31,6 +31,7 @@ const KNOWN: &[&str] = &[
     "validate_purchase",
     "verificationEmailRequest",
     "verifyPassword",
+    "workflows",
 ];
 
 /// Classes that are no system classes and that the master key may still read and write by `/classes/…`.
@@ -68,6 +69,10 @@ pub(super) fn parse(method: &str, path: &str, body: &Value) -> Result<Request, P
         (_, ["hooks", below @ ..]) => {
             let call = hooks::parse(method, below, fields(body)?.as_ref())?;
             Ok(call.unwrap_or_else(|| unsupported(method, path, &segments)))
+        }
+        (_, segments @ ["jobs" | "workflows" | "cloud_code", ..]) => {
+            let call = jobs::parse(method, segments, fields(body)?.as_ref())?;
+            Ok(call.unwrap_or_else(|| unsupported(method, path, segments)))
         }
         (_, segments) => Ok(unsupported(method, path, segments)),
     }
