@@ -2,13 +2,9 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use apalis_core::monitor::Monitor;
-use apalis_core::worker::builder::WorkerBuilder;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tower::limit::ConcurrencyLimitLayer;
 
 use crate::acknowledger;
 use crate::backend::LaneBackend;
@@ -21,9 +17,7 @@ use crate::queue::Queue;
 use crate::reader::Reader;
 use crate::refetcher;
 use crate::run::Run;
-
-/// Panics of the worker itself, not of handlers, after which we give up. Every one is a bug.
-const MAX_RESTARTS: usize = 5;
+use crate::worker::{Settings, work};
 
 /// Runs deliveries of the leased lanes until `shutdown` resolves, then drains: takes no more, lets
 /// handlers end within `drain_timeout`, sends the last acknowledgements, gives the lanes back.
@@ -66,12 +60,22 @@ where
     tasks.spawn(keeper.run(stopped));
 
     let worker_name = config.worker_name.clone();
+    let settings = Settings {
+        worker_name: config.worker_name,
+        concurrency: config.concurrency,
+        drain_timeout: config.drain_timeout,
+    };
+    let run = Run {
+        intake: intake.clone(),
+        handler,
+    };
+    let backend = move || LaneBackend::new(intake.clone());
     let shutdown = async {
         shutdown.await;
         reading.abort();
     };
     let result = tokio::select! {
-        result = work(config, Run { intake, handler }, shutdown) => result,
+        result = work(settings, backend, run, shutdown) => result,
         () = any_ends(&mut tasks) => Err(Error::WorkerEnded { worker_name }),
     };
     // The keeper renewed until now, so that what ran during the drain kept its lanes.
@@ -91,48 +95,6 @@ async fn any_ends(tasks: &mut JoinSet<()>) {
             tracing::error!(?ended, "a task of the consumer ended");
             return;
         }
-    }
-}
-
-/// Runs apalis's worker to its end.
-async fn work<H, F>(
-    config: ConsumerConfig,
-    run: Run<H>,
-    shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), Error>
-where
-    H: Fn(Received) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Verdict> + Send + 'static,
-{
-    let ConsumerConfig {
-        worker_name,
-        concurrency,
-        drain_timeout,
-        ..
-    } = config;
-    let name = worker_name.clone();
-    let worker = move |_restarts| {
-        WorkerBuilder::new(name.clone())
-            .backend(LaneBackend::new(run.intake.clone()))
-            .layer(ConcurrencyLimitLayer::new(concurrency))
-            .build(run.clone())
-    };
-    let is_asked_to_end = AtomicBool::new(false);
-    let signal = async {
-        shutdown.await;
-        is_asked_to_end.store(true, Ordering::Relaxed);
-        Ok(())
-    };
-    let monitor = Monitor::new()
-        .with_terminator(async move { tokio::time::sleep(drain_timeout).await })
-        .should_restart(|worker, _| worker.restarts() < MAX_RESTARTS)
-        .register(worker);
-    if let Err(error) = monitor.run_with_signal(signal).await {
-        tracing::error!(%error, "the queue worker failed");
-    }
-    match is_asked_to_end.load(Ordering::Relaxed) {
-        true => Ok(()),
-        false => Err(Error::WorkerEnded { worker_name }),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::LIMITED_LANES;
 use crate::delivery::Delivery;
+use crate::runs::Band;
 
 /// Names every key of one namespace.
 #[derive(Clone, Debug)]
@@ -43,6 +44,16 @@ impl Keyspace {
     /// The channel on which one waiting process hears of outcomes.
     pub(crate) fn reply(&self, reply_to: &str) -> String {
         format!("{}:reply:{reply_to}", self.namespace)
+    }
+
+    /// The stream of the runs of one band.
+    pub(crate) fn runs(&self, band: Band) -> String {
+        format!("{}:runs:{}", self.namespace, band.name())
+    }
+
+    /// The text that names one unbroken life of the streams of runs, see [`crate::runs`].
+    pub(crate) fn runs_incarnation(&self) -> String {
+        format!("{}:runs:incarnation", self.namespace)
     }
 }
 

@@ -5,11 +5,12 @@
 //! - [`config`], [`error`], `delivery`: what goes in and comes out.
 //! - `queue`, `generation`, `push`, `replies`: the queue in Redis, for those who fill it and wait
 //!   for it.
-//! - `consume`: how a consumer is put together; `backend` and `run` are what apalis sees of it.
+//! - `consume`: how a consumer is put together; `backend` and `run` are what apalis sees of it, `worker` is apalis.
 //! - `gate`: which delivery may run next. The heart, and free of I/O.
 //! - `intake`: the gate under its lock; `reader`, `refetcher`, `acknowledger`, `lease`: the four
 //!   tasks around it.
 //! - `link`, `backoff`, `keyspace`, `reply`: Redis, up close.
+//! - [`runs`]: the other queue here, of job runs.
 //! - `tick`: maintenance at an interval.
 
 mod abort;
@@ -33,7 +34,9 @@ mod refetcher;
 mod replies;
 mod reply;
 mod run;
+pub mod runs;
 mod tick;
+mod worker;
 
 pub use config::{Config, ConsumerConfig, LIMITED_LANES};
 pub use consume::consume;

@@ -8,6 +8,7 @@ use redis::Value;
 
 use crate::delivery::{Delivery, EntryId, Limit};
 use crate::push::{LIMIT_FIELD, ORDERED_KEY_FIELD, PAYLOAD_FIELD, UNORDERED_KEY_FIELD};
+use crate::runs::RUN_FIELD;
 
 /// The streams in an answer of XREAD: key, and raw entries. No stream has news: Nil.
 pub(crate) fn streams(answer: Value) -> Vec<(String, Vec<Value>)> {
@@ -63,6 +64,17 @@ pub(crate) fn delivery(entry: Value) -> Option<Delivery> {
         limit,
         payload: Bytes::from(bytes(payload)?),
     })
+}
+
+/// An entry of a stream of runs: its id there, and the run; no run if no push of ours wrote it.
+pub(crate) fn run(entry: Value) -> Option<(String, Option<u64>)> {
+    let [id, fields] = pair(entry)?;
+    let run = array(fields).and_then(|fields| {
+        let [field, run] = fields.try_into().ok()?;
+        (bytes(field)? == RUN_FIELD).then_some(())?;
+        text(run)?.parse().ok()
+    });
+    Some((text(id)?, run))
 }
 
 fn pair(value: Value) -> Option<[Value; 2]> {
@@ -131,6 +143,17 @@ mod tests {
         for entry in foreign {
             assert_eq!(delivery(entry), None);
         }
+    }
+
+    #[test]
+    fn the_run_of_an_entry_is_a_number_in_our_field() {
+        let ours = entry("7-1", &["r", "18446744073709551615"]);
+        assert_eq!(run(ours), Some(("7-1".into(), Some(u64::MAX))));
+        let foreign: [&[&str]; 5] = [&["r", "-1"], &["r", "x"], &["x", "1"], &["r"], &[]];
+        for fields in foreign {
+            assert_eq!(run(entry("7-1", fields)), Some(("7-1".into(), None)));
+        }
+        assert_eq!(run(Value::Nil), None);
     }
 
     #[test]
