@@ -71,9 +71,16 @@ struct State {
     taken_back: u64,
     window: u64,
     open_call_bytes: usize,
-    /// Why this server killed it.
-    killed: Option<&'static str>,
+    killed: Option<Killed>,
     ended: bool,
+}
+
+/// That this server killed it.
+#[derive(Clone, Copy)]
+struct Killed {
+    why: &'static str,
+    /// Whose fault it was. Decided with the kill: until it takes effect the isolate may go on with another run.
+    culprit: Option<u32>,
 }
 
 /// A run that was submitted and has not ended.
@@ -219,13 +226,20 @@ impl Child {
         }
     }
 
-    /// Kills it at once; `why` is for the runs that it takes along.
+    /// Kills it at once, on account of whatever it computes; `why` is for the runs that it takes along.
     pub(crate) fn kill(&self, why: &'static str) {
+        let culprit = self.board.burst().map(|(run, _)| run);
+        self.kill_for(why, culprit);
+    }
+
+    fn kill_for(&self, why: &'static str, culprit: Option<u32>) {
         self.accepting.store(false, Ordering::Release);
-        let is_first = self.state().killed.replace(why).is_none();
-        if is_first {
+        let mut state = self.state();
+        if state.killed.is_none() {
+            state.killed = Some(Killed { why, culprit });
             metrics::counter!(crate::metrics::KILLS_TOTAL).increment(1);
         }
+        drop(state);
         self.process.kill();
     }
 

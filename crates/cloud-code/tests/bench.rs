@@ -11,7 +11,7 @@ use tidegate_event::{Trigger, TriggerKind};
 
 use crate::support::{TestHost, config, function, isolates, load_with};
 
-const SOURCE: &str = "define('hello', () => 'hi'); trigger('afterSave', 'Order', () => {});
+const SOURCE: &str = "define('hello', () => 'hi'); job('idle', () => {}); trigger('afterSave', 'Order', () => {});
     define('call', (_, run) => run.host({ kind: 'rest', path: 'echo', body: { a: 1 } }).then((answer) => answer.status));";
 
 /// CPU time of this process and of `pids`, by the kernel's fine clocks.
@@ -164,6 +164,44 @@ async fn measure_after_save() {
         64,
     )
     .await;
+}
+
+/// The cheapest job, one run a time and many at once: what a process of its own costs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn measure_jobs() {
+    let main = "Parse.Cloud.job('idle', () => {});";
+    let project = crate::support::Project::new(&[("cloud/main.js", main)]);
+    let bundle = tidegate_cloud_code::bundle(&project.path).await.unwrap();
+    let host = Arc::new(crate::support::Shared(TestHost::new()));
+    let code = CloudCode::load(&crate::parse::real_config(), bundle, host)
+        .await
+        .unwrap();
+    let request = json!({"jobName": "idle", "jobId": "R000000001", "params": {}, "attempt": 1, "maxAttempts": 4});
+    let run = Run {
+        handler: Handler::Job("idle".into()),
+        ..function("", request)
+    };
+    measure("warm-up", &code, run.clone(), 200, 4).await;
+    for concurrency in [1, 4, 16] {
+        let began = cpu_of_children();
+        measure("job", &code, run.clone(), 2_000, concurrency).await;
+        let children = cpu_of_children().saturating_sub(began);
+        println!(
+            "  ended processes: {:.1} us CPU a run",
+            children.as_secs_f64() * 1e6 / 2_000.0
+        );
+    }
+}
+
+/// CPU time of processes that have ended and been waited for.
+fn cpu_of_children() -> Duration {
+    let usage =
+        nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
+    let of = |time: nix::sys::time::TimeVal| {
+        Duration::new(time.tv_sec() as u64, time.tv_usec() as u32 * 1000)
+    };
+    of(usage.user_time()) + of(usage.system_time())
 }
 
 fn pss_kib(pids: &[i32]) -> u64 {

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tidegate_cloud_code::{Config, Outcome, Ran};
 
 use crate::support::{
-    ALONE, TestHost, call, config, exists, function, is_alive, isolates, limited, load, load_with,
-    signal, until,
+    ALONE, TestHost, call, config, exists, function, is_alive, is_computing, isolates, limited,
+    load, load_with, signal, until,
 };
 
 const SOURCE: &str = "define('gate', async (n, run) => { await run.host({ kind: 'rest', path: 'gate' }); return n });
@@ -68,16 +68,11 @@ async fn a_run_whose_process_dies_twice_under_it_is_given_up() {
         async move { code.run_logged(function("busy", Value::Null)).await }
     });
     host.arrived(1).await;
-    let computing = |pid: &i32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ")
-            .is_some_and(|(_, rest)| rest.starts_with('R'))
-    };
     for _ in 0..2 {
         let mut burning = None;
         while burning.is_none() {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            burning = isolates(&code).await.into_iter().find(computing);
+            burning = isolates(&code).await.into_iter().find(is_computing);
         }
         signal(burning.unwrap(), Signal::SIGSEGV);
         assert_eq!(

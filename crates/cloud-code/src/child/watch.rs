@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Child, Pending, State};
+use super::{Child, Killed, Pending, State};
 use crate::frame::ToIsolate;
 use crate::job::{Job, Reply};
 
@@ -50,7 +50,7 @@ impl Child {
         let why = reason_to_kill(&state, burst, computing_ns, now_ns);
         drop(state);
         if let Some(why) = why {
-            self.kill(why);
+            self.kill_for(why, burst.map(|(run, _)| run));
         }
         moved
     }
@@ -147,13 +147,15 @@ impl Child {
 
     /// Answers every run that is left, now that the process has ended; returns those that another isolate can run.
     pub(crate) fn bury(&self, how: &str) -> Vec<Job> {
-        let culprit = self.board.burst().map(|(run, _)| run);
         self.accepting.store(false, Ordering::Release);
         let mut state = self.state();
         state.ended = true;
         let is_killed = state.killed.is_some();
         let was_expected = is_killed || state.pending.is_empty();
-        let how = state.killed.unwrap_or(how);
+        let (how, culprit) = match state.killed {
+            Some(Killed { why, culprit }) => (why, culprit),
+            None => (how, self.board.burst().map(|(run, _)| run)),
+        };
         if !was_expected {
             metrics::counter!(crate::metrics::CRASHES_TOTAL).increment(1);
             let runs = state.pending.len();
