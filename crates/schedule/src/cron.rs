@@ -6,9 +6,10 @@
 //!
 //! croner reads the fields and says which days of a month they mean. It is not asked when: its search gives up at gaps over
 //! two hours (Apia), drops what falls into a gap unless second, minute and hour are one value each (`0,30 2 * * *`), and its
-//! parsed form has 5 KB a piece. Days and times are taken over once into a [`Rule`], and croner is let go.
+//! parsed form has 5 KB a piece. Days and times are taken over once into a `Rule`, and croner is let go.
 
 use std::fmt;
+use std::sync::Arc;
 
 use croner::{CronPattern, Weekday};
 
@@ -36,9 +37,11 @@ const NICKNAMES: [(&str, &str); 7] = [
 /// In a field: `*`, values, names (`MON`, `JAN`), ranges, steps, lists. Days of the month also `L` (the last), `LW` (the last
 /// weekday) and `15W` (the weekday nearest to the 15th); weekdays also `MON#2` (the second Monday) and `FRIL` (the last Friday).
 /// When both days are given, either is enough; with `+` before the weekdays both are needed (`0 9 13 * +FRI`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Cron {
     text: String,
+    /// What it means; follows from `text`.
+    rule: Arc<Rule>,
 }
 
 impl Cron {
@@ -55,37 +58,19 @@ impl Cron {
             )));
         }
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let fields = expand(&text).map_err(wrong)?.to_uppercase();
-        let fields: Vec<&str> = fields.split(' ').collect();
-        let expected = match fields.len() {
-            5 => &FIELDS[1..],
-            6 => &FIELDS[..],
-            _ if text.is_empty() => {
-                return Err(wrong(
-                    "is empty; write minute hour day month weekday, such as \"0 9 * * MON-FRI\""
-                        .to_owned(),
-                ));
-            }
-            7 => {
-                return Err(wrong(
-                    "has 7 fields; there is no field for years, use starts and ends".to_owned(),
-                ));
-            }
-            count => {
-                return Err(wrong(format!(
-                    "has {count} fields; write 5 (minute hour day month weekday) or 6 (second first), such as \"0 9 * * MON-FRI\""
-                )));
-            }
-        };
-        for (field, text) in expected.iter().zip(&fields) {
+        let fields = six_fields(&text).map_err(wrong)?;
+        for (field, text) in FIELDS.iter().zip(&fields) {
             field.check(text).map_err(wrong)?;
         }
-        let cron = Cron { text };
-        let rule = cron.compile()?;
+        let pattern = pattern(&fields, ONE_YEAR)?;
+        let rule = rule(&pattern, &fields);
         if rule.at_or_after(0).is_none() {
-            return Err(wrong(never(&cron.pattern()?)));
+            return Err(wrong(never(&pattern)));
         }
-        Ok(cron)
+        Ok(Cron {
+            text,
+            rule: Arc::new(rule),
+        })
     }
 
     /// The expression as it was written, with single spaces.
@@ -93,60 +78,53 @@ impl Cron {
         &self.text
     }
 
+    pub(crate) fn rule(&self) -> &Arc<Rule> {
+        &self.rule
+    }
+
     /// The six fields in upper case, `0` for seconds that were not written; nicknames expanded.
     pub(crate) fn fields(&self) -> [String; 6] {
-        let text = expand(&self.text)
-            .expect("checked when parsed")
-            .to_uppercase();
-        let mut fields: Vec<String> = text.split(' ').map(str::to_owned).collect();
-        if fields.len() == 5 {
-            fields.insert(0, "0".to_owned());
-        }
-        fields.try_into().expect("five or six fields when parsed")
+        six_fields(&self.text).expect("checked when parsed")
     }
 
     /// What croner says of the whole, for expressions that have no plainer words.
-    pub(crate) fn in_words(&self) -> Result<String, Error> {
-        Ok(self.pattern()?.describe())
-    }
-
-    pub(crate) fn compile(&self) -> Result<Rule, Error> {
-        let pattern = self.pattern()?;
-        let bits = |values: Vec<u16>| {
-            values
-                .into_iter()
-                .fold(0u64, |bits, value| bits | 1 << value)
-        };
-        let fields = self.fields();
-        let hours = bits(pattern.hours.values()) as u32;
-        let every_hour = hours.count_ones() == 24;
-        Ok(Rule {
-            days: Days::new(bits(pattern.months.values()) as u16, |length, first| {
-                days_of(&pattern, length, first)
-            }),
-            times: Times::Fields {
-                seconds: bits(pattern.seconds.values()),
-                minutes: bits(pattern.minutes.values()),
-                hours,
-            },
-            every_hour,
-            repeats: every_hour || fields[1..3].iter().any(|field| field.contains(['*', '/'])),
-        })
-    }
-
-    /// croner refuses nothing that the fields' check lets through, except where it changes its mind in a new release.
-    fn pattern(&self) -> Result<CronPattern, Error> {
-        let text = self.fields().join(" ");
-        text.parse::<croner::Cron>()
-            .map(|cron| cron.pattern)
-            .map_err(|error| Error::new("cron", error.to_string()))
+    pub(crate) fn in_words(&self) -> String {
+        pattern(&self.fields(), "*")
+            .map_or_else(|_| self.text.clone(), |pattern| pattern.describe())
     }
 }
+
+/// The same text means the same.
+impl PartialEq for Cron {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Cron {}
 
 impl fmt::Display for Cron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// The fields of an expression with single spaces, in upper case; what is not so many fields is refused.
+fn six_fields(text: &str) -> Result<[String; 6], String> {
+    const EXAMPLE: &str = "such as \"0 9 * * MON-FRI\"";
+    let mut fields: Vec<String> = expand(text)?
+        .to_uppercase()
+        .split(' ')
+        .map(str::to_owned)
+        .collect();
+    if fields.len() == 5 {
+        fields.insert(0, "0".to_owned());
+    }
+    fields.try_into().map_err(|fields: Vec<String>| match fields.len() {
+        _ if text.is_empty() => format!("is empty; write minute hour day month weekday, {EXAMPLE}"),
+        7 => "has 7 fields; there is no field for years, use starts and ends".to_owned(),
+        count => format!("has {count} fields; write 5 (minute hour day month weekday) or 6 (second first), {EXAMPLE}"),
+    })
 }
 
 fn expand(text: &str) -> Result<&str, String> {
@@ -166,6 +144,40 @@ fn expand(text: &str) -> Result<&str, String> {
                 names().collect::<Vec<_>>().join(", ")
             ),
         }),
+    }
+}
+
+/// A year for croner's seventh field when only days are asked for: it would else write down 5,000 of them.
+const ONE_YEAR: &str = "2000";
+
+/// croner refuses nothing that the fields' check lets through, except where it changes its mind in a new release.
+fn pattern(fields: &[String; 6], years: &str) -> Result<CronPattern, Error> {
+    let text = format!("{} {years}", fields.join(" "));
+    text.parse::<croner::Cron>()
+        .map(|cron| cron.pattern)
+        .map_err(|error| Error::new("cron", error.to_string()))
+}
+
+/// Takes over what croner understood.
+fn rule(pattern: &CronPattern, fields: &[String; 6]) -> Rule {
+    let bits = |values: Vec<u16>| {
+        values
+            .into_iter()
+            .fold(0u64, |bits, value| bits | 1 << value)
+    };
+    let hours = bits(pattern.hours.values()) as u32;
+    let every_hour = hours.count_ones() == 24;
+    Rule {
+        days: Days::new(bits(pattern.months.values()) as u16, |length, first| {
+            days_of(pattern, length, first)
+        }),
+        times: Times::Fields {
+            seconds: bits(pattern.seconds.values()),
+            minutes: bits(pattern.minutes.values()),
+            hours,
+        },
+        every_hour,
+        repeats: every_hour || fields[1..3].iter().any(|field| field.contains(['*', '/'])),
     }
 }
 

@@ -71,7 +71,7 @@ fn cron_words(cron: &Cron) -> String {
     let words = times(second, minute, hour)
         .and_then(|times| Some(format!("{times}{}{}", days(day, weekday)?, months(month)?)));
     words.unwrap_or_else(|| {
-        let theirs = cron.in_words().unwrap_or_else(|_| cron.to_string());
+        let theirs = cron.in_words();
         let theirs = theirs.trim_end_matches('.');
         let first = theirs
             .chars()
@@ -141,7 +141,7 @@ fn step(field: &str, whole: u32) -> Option<u32> {
         .strip_prefix("*/")?
         .parse()
         .ok()
-        .filter(|step| *step > 1 && *step < whole && whole % step == 0)
+        .filter(|step| *step > 1 && *step < whole && whole.is_multiple_of(*step))
 }
 
 fn numbers(field: &str) -> Option<Vec<u32>> {

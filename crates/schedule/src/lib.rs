@@ -2,10 +2,11 @@
 //!
 //! Layout, in reading order:
 //! - [`options`]: what an author writes; [`timing`]: the forms of it that say when; `read` checks them.
-//! - [`mod@cron`]: cron expressions, `field` by field.
-//! - `calendar`: which wall-clock seconds are meant; `timeline`: which instants they are.
+//! - [`mod@cron`]: cron expressions; `field` checks their fields.
+//! - `calendar`: which wall-clock seconds are meant; `timeline`: which instants they are, by the law above.
 //! - [`schedule`]: a schedule that answers. [`missed`] and [`overlap`]: its policies.
-//! - [`preview`], [`simulate`], [`describe`]: for people. [`parse_form`]: rows that stock dashboards write.
+//! - [`mod@preview`], [`mod@simulate`], [`mod@describe`]: for people. [`parse_form`]: rows that stock dashboards write.
+//! - `duration`, `instant`, `zone`, `near`: how values are written, and what was probably meant.
 
 mod calendar;
 pub mod cron;
@@ -29,11 +30,12 @@ mod zone;
 
 pub use calendar::HORIZON_YEARS;
 pub use cron::Cron;
+pub use describe::describe;
 pub use error::Error;
 pub use missed::{CatchUp, Due, GRACE, Skipped};
 pub use options::{Missed, Options, Overlap};
 pub use overlap::{Decision, Unfinished};
-pub use preview::Row;
+pub use preview::{Row, preview};
 pub use schedule::Schedule;
-pub use simulate::{Fate, Simulated, Simulation};
+pub use simulate::{Fate, Simulated, Simulation, simulate};
 pub use timing::{DayTimes, MonthDays, TimeOfDay, Timing, Weekdays};

@@ -24,7 +24,7 @@ pub const MAX_MISSED_CAP: u32 = 1000;
 pub const MAX_DESCRIPTION_CHARS: usize = 1000;
 pub const MAX_RETRIES: u32 = 1000;
 /// Priorities are from minus this to this; higher first.
-pub const MAX_PRIORITY: i32 = 100;
+pub const MAX_PRIORITY: i16 = 100;
 
 /// The options of a schedule, checked. JSON in and out, camelCase:
 ///
@@ -55,7 +55,7 @@ pub struct Options {
     pub ends: Option<Timestamp>,
     /// `None`: as the job says.
     pub retries: Option<u32>,
-    pub priority: Option<i32>,
+    pub priority: Option<i16>,
     pub description: Option<String>,
 }
 

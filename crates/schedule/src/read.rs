@@ -93,7 +93,7 @@ pub(crate) fn options(value: &Value) -> Result<Options, Error> {
             -i64::from(MAX_PRIORITY),
             i64::from(MAX_PRIORITY),
         )?
-        .map(|priority| priority as i32),
+        .map(|priority| priority as i16),
         description: description(object)?,
     })
 }

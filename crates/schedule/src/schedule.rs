@@ -31,7 +31,7 @@ pub struct Schedule {
 
 #[derive(Clone, Debug)]
 enum Clock {
-    Wall(Box<Rule>),
+    Wall(Arc<Rule>),
     /// Milliseconds since 1970 and between two due times.
     Real {
         anchor: i64,
@@ -47,8 +47,8 @@ impl Schedule {
     /// A zone that this machine's database lacks; nothing else, for options that were read.
     pub fn new(name: &str, options: &Options, created: Timestamp) -> Result<Self, Error> {
         let (_, zone) = zone::find("timezone", &options.timezone)?;
-        let clock = match (&options.timing, options.timing.compile()?) {
-            (_, Some(rule)) => Clock::Wall(Box::new(rule)),
+        let clock = match (&options.timing, options.timing.rule()) {
+            (_, Some(rule)) => Clock::Wall(rule),
             (Timing::Once(at), None) => Clock::Once(*at),
             (Timing::Every(every), None) => Clock::Real {
                 anchor: floor_millis(options.starts.unwrap_or(created)),

@@ -1,6 +1,7 @@
 //! When a schedule fires, in the forms that its author writes: cron, or a plain one.
 
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,7 +10,6 @@ use serde_json::{Value, json};
 use crate::calendar::{DAY, Days, Rule, Times};
 use crate::cron::Cron;
 use crate::duration::short;
-use crate::error::Error;
 use crate::field::WEEKDAYS;
 
 /// One way to name due times.
@@ -90,9 +90,9 @@ impl Timing {
     }
 
     /// The wall-clock rule; `None` for what goes by real time.
-    pub(crate) fn compile(&self) -> Result<Option<Rule>, Error> {
-        Ok(Some(match self {
-            Timing::Cron(cron) => cron.compile()?,
+    pub(crate) fn rule(&self) -> Option<Arc<Rule>> {
+        let rule = match self {
+            Timing::Cron(cron) => return Some(Arc::clone(cron.rule())),
             Timing::Daily(times) => times.rule(Days::new(ALL_MONTHS, |_, _| !0)),
             Timing::Weekly { on, times } => times.rule(Days::new(ALL_MONTHS, |length, first| {
                 on.days(length, first)
@@ -104,8 +104,9 @@ impl Timing {
             .rule(Days::new(ALL_MONTHS, |length, _| {
                 on.bits | u32::from(on.last) << length
             })),
-            Timing::Every(_) | Timing::Once(_) => return Ok(None),
-        }))
+            Timing::Every(_) | Timing::Once(_) => return None,
+        };
+        Some(Arc::new(rule))
     }
 }
 

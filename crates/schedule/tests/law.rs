@@ -86,6 +86,15 @@ fn several_times_in_the_gap_and_one_at_its_end_are_one_fire() {
 #[test]
 fn what_comes_each_hour_makes_nothing_up() {
     let due = local(
+        &cron("15 * * * *", "Australia/Lord_Howe"),
+        "2027-10-02T14:30:00Z",
+        2,
+    );
+    assert_eq!(
+        due,
+        ["2027-10-03T01:15:00+10:30", "2027-10-03T03:15:00+11:00"]
+    );
+    let due = local(
         &cron("*/30 * * * *", "Europe/Berlin"),
         "2027-03-28T00:00:00Z",
         3,

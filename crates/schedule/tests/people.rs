@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_schedule::describe::describe;
-use tidegate_schedule::preview::preview;
-use tidegate_schedule::simulate::simulate;
-use tidegate_schedule::{Options, Simulation};
+
+use tidegate_schedule::{Options, Simulation, describe, preview, simulate};
 
 use crate::{at, schedule};
 
