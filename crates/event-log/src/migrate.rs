@@ -3,8 +3,14 @@
 use crate::{Error, EventLog};
 
 /// Every migration, in order; the number is the position from 1.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("event log", include_str!("../../../sql/0001_event_log.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("event log", include_str!("../../../sql/0001_event_log.sql")),
+    ("jobs", include_str!("../../../sql/0002_jobs.sql")),
+    (
+        "job functions",
+        include_str!("../../../sql/0003_job_functions.sql"),
+    ),
+];
 
 /// Keeps two processes from migrating at once; the number is arbitrary but must never change.
 const MIGRATION_LOCK: i64 = 7_433_042_851;

@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::StartOptions;
 
+/// Bytes of a run's result, and of a step's, as JSON text: what a request may carry anyway.
+pub const MAX_RESULT_BYTES: usize = 1_048_576;
+
+/// Steps and sleeps of one run: all of them travel with each attempt.
+pub const MAX_STEPS: usize = 1000;
+
+/// Workers in a row that may be lost while a run runs; then it is quarantined.
+pub const MAX_CRASHES: u32 = 3;
+
 /// Who asked for a run; `_JobStatus` shows it as `source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
