@@ -6,6 +6,7 @@ import { measureBullmq } from './bullmq.mjs';
 import { measureCapture } from './capture.mjs';
 import { measureCopy, measureStages } from './copy.mjs';
 import { measureHttp } from './http.mjs';
+import { measureJobs } from './jobs.mjs';
 import { measureLatency } from './latency.mjs';
 import { peer, quick, say, withPeer } from './modules.mjs';
 import { cpuOf, cpuOfMachine } from './process.mjs';
@@ -21,6 +22,7 @@ const SECTIONS = {
   copy: measureCopy,
   stages: measureStages,
   bullmq: measureBullmq,
+  jobs: measureJobs,
   recovery: measureRecovery,
   start: measureStart,
 };
