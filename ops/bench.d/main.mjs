@@ -46,7 +46,8 @@ try {
 } finally {
   await stopAll();
 }
-if (process.exitCode === undefined) {
+// What was measured before a failure is worth its minutes.
+if (rows.list.length > 0) {
   print();
 }
 
