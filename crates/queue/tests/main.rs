@@ -1,5 +1,7 @@
 //! The queue on a real Redis.
 
+#[cfg(test)]
+mod run_stage;
 #[cfg(test)] // tells clippy that its helpers are tests too
 mod stage;
 
@@ -13,4 +15,8 @@ mod order;
 mod push;
 mod replies;
 mod retry;
+#[cfg(test)]
+mod runs;
+#[cfg(test)]
+mod runs_loss;
 mod tick;
