@@ -42,6 +42,25 @@ pub const RESYNC_SLOT_CREATED: &str = "resync-slot-created";
 /// Some of what was missed is in the log; the gap is still open. Not in [`ALL`].
 pub const RESYNC_APPENDED: &str = "resync-appended";
 
+/// A run is in the job log; who asked for it has no answer.
+pub const JOB_ASKED: &str = "job-asked";
+/// A run is claimed; its handler has not begun.
+pub const JOB_CLAIMED: &str = "job-claimed";
+/// The handler has run; its end is not recorded.
+pub const JOB_RAN: &str = "job-ran";
+/// The end of an attempt is recorded; the worker has not heard of it.
+pub const JOB_FINISHED: &str = "job-finished";
+
+/// A step's result is recorded; the handler does not know. Not in [`JOBS`], as the next: not every job has steps.
+pub const JOB_STEPPED: &str = "job-stepped";
+/// A run sleeps; its worker has not heard of it.
+pub const JOB_SUSPENDED: &str = "job-suspended";
+/// A job is about to run. Armed with a value: kills whenever the job's name is it. Not in [`JOBS`].
+pub const JOB_POISON: &str = "job-poison";
+
+/// Every place that each run of a job passes, besides those of the scheduler.
+pub const JOBS: [&str; 4] = [JOB_ASKED, JOB_CLAIMED, JOB_RAN, JOB_FINISHED];
+
 /// Every place that each event passes, in the order of its way.
 pub const ALL: [&str; 10] = [
     CAPTURE_READ,

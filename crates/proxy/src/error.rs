@@ -66,7 +66,8 @@ fn status_of(error: &Error) -> StatusCode {
         Error::UnknownRoute { .. } => StatusCode::NOT_FOUND,
         Error::Storage { source } if source.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
         Error::Log { source } if source.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
-        Error::Storage { .. } | Error::Log { .. } | Error::Internal { .. } => {
+        Error::Jobs { source } if source.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Storage { .. } | Error::Log { .. } | Error::Jobs { .. } | Error::Internal { .. } => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
     }

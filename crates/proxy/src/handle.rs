@@ -24,8 +24,13 @@ use crate::error::Refusal;
 use crate::respond::{REQUEST_ID_HEADER, WAIT_HEADER};
 use crate::{Api, Ops, events, incoming, metric_names, ops, respond};
 
-pub(crate) fn router(api: Option<Api>, ops: Ops, shutdown: &CancellationToken) -> Router {
-    let router = ops::router(ops);
+pub(crate) fn router(
+    api: Option<Api>,
+    ops: Ops,
+    extra: Router,
+    shutdown: &CancellationToken,
+) -> Router {
+    let router = ops::router(ops).merge(extra);
     let Some(api) = api else { return router };
     let mount = api.config.mount.clone();
     let events = events::router(
@@ -91,6 +96,7 @@ async fn answer(
         cause: Arc::new(cause(parts, &incoming.credentials, request_id)),
         context: incoming.credentials.context.unwrap_or_default(),
         wait: wait(&parts.headers, api.config.wait_for_after_triggers),
+        request_key: incoming.credentials.request_id,
     };
     let mut answer = api.write_path.execute(&caller, request).await?;
     answer.waited = answer.waited.max(awaited);

@@ -1,12 +1,20 @@
 //! Who may ask: application id, master key, client keys.
 
+use axum::http::HeaderMap;
 use subtle::{Choice, ConstantTimeEq};
 use tidegate_parse_protocol::{Credentials, Secret};
 
 use crate::Keys;
 use crate::error::Refusal;
+use crate::incoming;
 
 impl Keys {
+    /// True when a request with these headers carries the application id and the master key.
+    pub fn is_master(&self, headers: &HeaderMap) -> bool {
+        let credentials = incoming::from_headers(headers);
+        credentials.is_ok_and(|credentials| matches!(self.check(&credentials), Ok(true)))
+    }
+
     /// True when the request carries the master key.
     ///
     /// # Errors

@@ -57,11 +57,13 @@ pub struct Keys {
 
 /// Serves HTTP on `listener` until `shutdown`, then finishes the requests under way, within `drain_timeout`.
 ///
-/// `api`: None serves the operators' endpoints alone, for a process of another role.
+/// `api`: None serves the operators' endpoints alone, for a process of another role. `extra`: what else is served here;
+/// its paths are its own.
 pub async fn run(
     listener: TcpListener,
     api: Option<Api>,
     ops: Ops,
+    extra: axum::Router,
     drain_timeout: Duration,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
@@ -72,7 +74,7 @@ pub async fn run(
             Arc::clone(&api.waiters),
         ))
     });
-    let router = handle::router(api, ops, &shutdown);
+    let router = handle::router(api, ops, extra, &shutdown);
     server::serve(listener, router, drain_timeout, shutdown).await?;
     if let Some(task) = listening_for_replies {
         task.abort();

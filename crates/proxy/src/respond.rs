@@ -18,7 +18,8 @@ const ALLOWED_HEADERS: &str = "X-Parse-Master-Key, X-Parse-REST-API-Key, X-Parse
     X-Parse-Application-Id, X-Parse-Client-Version, X-Parse-Session-Token, X-Requested-With, \
     X-Parse-Revocable-Session, X-Parse-Request-Id, X-Parse-Installation-Id, X-Parse-Cloud-Context, \
     X-Tidegate-Wait, X-Tidegate-Token, X-Tidegate-Wait-Timeout-Ms, Content-Type, Pragma, Cache-Control";
-const EXPOSED_HEADERS: &str = "X-Parse-Job-Status-Id, X-Parse-Push-Status-Id, X-Request-Id, X-Tidegate-Wait, X-Tidegate-Token";
+const EXPOSED_HEADERS: &str = "X-Parse-Job-Status-Id, X-Parse-Push-Status-Id, X-Request-Id, X-Tidegate-Wait, X-Tidegate-Token, \
+    X-Tidegate-Workflow-Id";
 
 pub(crate) fn respond(answer: Answer, public_url: &str) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
@@ -27,6 +28,11 @@ pub(crate) fn respond(answer: Answer, public_url: &str) -> Response {
         && let Ok(value) = HeaderValue::from_str(&format!("{public_url}/{location}"))
     {
         headers.insert(header::LOCATION, value);
+    }
+    for (name, value) in &answer.headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            headers.insert(name, value);
+        }
     }
     match answer.waited {
         Waited::No => {}

@@ -81,6 +81,8 @@ impl From<Ran> for Attempt {
                 crashed: true,
                 ..Attempt::failed(reason)
             },
+            // Only jobs are.
+            Ended::Killed | Ended::Suspended { .. } => Attempt::failed("it was ended"),
         };
         Attempt {
             logs: ran.logs,

@@ -7,6 +7,11 @@ pub enum Error {
         #[from]
         source: tidegate_event_log::Error,
     },
+    #[error("the job log failed")]
+    Jobs {
+        #[from]
+        source: tidegate_job_log::Error,
+    },
     #[error("the queue failed")]
     Queue {
         #[from]

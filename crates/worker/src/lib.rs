@@ -3,11 +3,12 @@
 //! Layout: `deliver` is the path, on one screen; `payload` reads what the queue gave; `suspect` and `missing` are what
 //! may keep a delivery from being run; `webhook` calls endpoints; `attempt` and `retry` decide what follows, both pure;
 //! `record` commits outcomes in groups; `report` is metrics and log lines; `leases` lends the log's lane leases to the
-//! queue.
+//! queue. [`jobs`] is the other kind of work: runs of jobs.
 
 mod attempt;
 mod deliver;
 mod error;
+pub mod jobs;
 mod leases;
 pub mod metric_names;
 mod missing;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use error::Error;
+pub use jobs::run_jobs;
 pub use retry::RetryPolicy;
 pub use webhook::{Sender, Webhook, Webhooks};
 

@@ -1,7 +1,7 @@
-//! Deliveries for triggers that this worker does not have.
+//! Deliveries for triggers, and runs of jobs, that this worker does not have.
 //!
 //! While releases change, workers differ in what they have: such a delivery waits, uncounted, until this worker has the
-//! new code or another one takes the lane. One that nobody has for long is a dead letter.
+//! new code or another one takes the lane. One that nobody has for long is a dead letter. So it is with runs.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(2);
 
 const SAY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Log offset and trigger.
+/// Log offset and trigger, or run and job.
 type Id = (u64, String);
 
 #[derive(Default)]
@@ -64,6 +64,14 @@ pub(crate) fn error(trigger: &str) -> String {
     format!(
         "this worker had no {trigger} for {minutes} minutes: deploy the code or the webhook that registers it, then \
          replay the dead letter"
+    )
+}
+
+/// What a run says whose job nobody has.
+pub(crate) fn error_of_job(job: &str) -> String {
+    let minutes = PATIENCE.as_secs() / 60;
+    format!(
+        "this worker had no job {job} for {minutes} minutes: deploy the code that registers it, then retry the run"
     )
 }
 

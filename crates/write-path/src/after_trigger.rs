@@ -44,6 +44,7 @@ impl WritePath {
                 effects: Some(effects),
                 ..cause_of(delivery)
             }),
+            control: None,
         };
         code.run_logged(run).await
     }

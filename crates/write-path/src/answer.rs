@@ -10,6 +10,8 @@ pub struct Answer {
     pub body: Value,
     /// Path of a created object, below the mount: `classes/Order/Ab12`.
     pub location: Option<String>,
+    /// What an answer says beside its body, by the header's name.
+    pub headers: Vec<(&'static str, String)>,
     /// Whether the request's after-triggers had run when this was given.
     pub waited: Waited,
     /// What a later request can name to be answered after these writes' after-triggers.
@@ -34,6 +36,7 @@ impl Answer {
             status: 200,
             body,
             location: None,
+            headers: Vec::new(),
             waited: Waited::No,
             tokens: Vec::new(),
         }
@@ -44,6 +47,7 @@ impl Answer {
             status: 201,
             body,
             location: Some(location),
+            headers: Vec::new(),
             waited: Waited::No,
             tokens: Vec::new(),
         }
@@ -51,6 +55,14 @@ impl Answer {
 
     pub fn empty() -> Answer {
         Answer::ok(json!({}))
+    }
+
+    /// An empty answer that names what it has made.
+    pub fn named(header: &'static str, id: impl ToString) -> Answer {
+        Answer {
+            headers: vec![(header, id.to_string())],
+            ..Answer::empty()
+        }
     }
 
     pub fn with_waited(self, waited: Waited) -> Answer {

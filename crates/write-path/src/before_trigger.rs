@@ -120,6 +120,7 @@ impl WritePath {
             soft_deadline: timeout,
             hard_deadline: timeout + KILL_GRACE,
             cause: std::sync::Arc::clone(&caller.cause),
+            control: None,
         };
         Ok(code.run(run).await)
     }
@@ -155,6 +156,11 @@ pub(crate) fn returned(outcome: Outcome, what: &str) -> Result<Value, Error> {
         Outcome::Crashed { reason } => Err(refuse(
             ErrorCode::SCRIPT_FAILED,
             format!("{what} was ended: {reason}"),
+        )),
+        // Only jobs are.
+        Outcome::Killed | Outcome::Suspended { .. } => Err(refuse(
+            ErrorCode::SCRIPT_FAILED,
+            format!("{what} was ended"),
         )),
     }
 }

@@ -16,6 +16,8 @@ pub struct Caller {
     /// Parse's `context`, for the triggers.
     pub context: Map<String, Value>,
     pub wait: Wait,
+    /// `X-Parse-Request-Id`: the client sends the same again with a request that it repeats.
+    pub request_key: Option<String>,
 }
 
 /// Whether a write waits for its after-triggers.

@@ -205,6 +205,7 @@ impl Caller {
     /// The caller of the `n`th item (from 1) of this caller's batch.
     pub(crate) fn of_item(&self, n: usize) -> Caller {
         let mut caller = self.clone();
+        caller.request_key = self.request_key.as_ref().map(|key| format!("{key}.{n}"));
         if let Some(scope) = &self.cause.effects {
             caller.cause = Arc::new(Cause {
                 effects: Some(scope.item(n)),

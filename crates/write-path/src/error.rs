@@ -22,6 +22,9 @@ pub enum Error {
         #[from]
         source: tidegate_event_log::Error,
     },
+    /// The job log failed, or cannot be reached now.
+    #[error("the job log failed")]
+    Jobs { source: tidegate_job_log::Error },
     /// This server is at fault.
     #[error("{what}")]
     Internal { what: String },
@@ -30,8 +33,11 @@ pub enum Error {
 impl Error {
     /// True for what belongs into this server's log, because the client is told little.
     pub fn is_servers_fault(&self) -> bool {
-        use Error::{Internal, Log, Storage};
-        matches!(self, Storage { .. } | Log { .. } | Internal { .. })
+        use Error::{Internal, Jobs, Log, Storage};
+        matches!(
+            self,
+            Storage { .. } | Log { .. } | Jobs { .. } | Internal { .. }
+        )
     }
 
     /// What a client, or cloud code, is told. Never more than it may know.
@@ -45,14 +51,34 @@ impl Error {
                 ParseError::new(ErrorCode::COMMAND_UNAVAILABLE, self.to_string())
             }
             Error::Storage { source } => source.to_parse(),
-            Error::Log { source } if source.is_transient() => {
-                let message = "The database is not available, please try again.";
-                ParseError::new(ErrorCode::CONNECTION_FAILED, message)
-            }
-            Error::Log { .. } | Error::Internal { .. } => {
+            Error::Log { source } if source.is_transient() => unavailable(),
+            Error::Jobs { source } if source.is_transient() => unavailable(),
+            Error::Log { .. } | Error::Jobs { .. } | Error::Internal { .. } => {
                 ParseError::new(ErrorCode::INTERNAL, "Internal server error.")
             }
         }
+    }
+}
+
+fn unavailable() -> ParseError {
+    let message = "The database is not available, please try again.";
+    ParseError::new(ErrorCode::CONNECTION_FAILED, message)
+}
+
+impl From<tidegate_job_log::Error> for Error {
+    fn from(source: tidegate_job_log::Error) -> Self {
+        use tidegate_job_log::Error as Jobs;
+        match source {
+            Jobs::Invalid { reason } => refuse(ErrorCode::INVALID_JSON, reason),
+            Jobs::Unknown { .. } => refuse(ErrorCode::OBJECT_NOT_FOUND, source.to_string()),
+            source => Error::Jobs { source },
+        }
+    }
+}
+
+impl From<tidegate_job::Invalid> for Error {
+    fn from(invalid: tidegate_job::Invalid) -> Self {
+        refuse(ErrorCode::INVALID_JSON, invalid.to_string())
     }
 }
 

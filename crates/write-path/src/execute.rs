@@ -66,6 +66,7 @@ impl WritePath {
                 transaction,
             } => self.batch(caller, requests, transaction).await,
             Request::Hook(call) => self.hook(caller, call).await,
+            Request::Job(call) => self.job(caller, call).await,
             Request::Health => Ok(Answer::ok(json!({"status": "ok"}))),
             Request::ServerInfo if !caller.master => Err(Error::MasterKeyRequired),
             Request::ServerInfo => Ok(Answer::ok(server_info())),
@@ -92,6 +93,6 @@ fn server_info() -> serde_json::Value {
     json!({
         "parseServerVersion": "9.0.0",
         "tidegateVersion": env!("CARGO_PKG_VERSION"),
-        "features": {},
+        "features": {"cloudCode": {"jobs": true}},
     })
 }

@@ -53,6 +53,7 @@ fn status_of(outcome: &Outcome) -> &'static str {
         Outcome::Threw { .. } => "error",
         Outcome::TimedOut { .. } => "timeout",
         Outcome::Crashed { .. } => "crash",
+        Outcome::Killed | Outcome::Suspended { .. } => "killed",
     }
 }
 
@@ -86,6 +87,9 @@ fn log_failure(name: &str, outcome: &Outcome, duration_ms: u64) {
                 error = reason.as_str(),
                 "function crashed"
             );
+        }
+        Outcome::Killed | Outcome::Suspended { .. } => {
+            tracing::error!(function = name, duration_ms, "function was ended")
         }
     }
 }

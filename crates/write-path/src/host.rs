@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
-use tidegate_cloud_code::{Cause, Host, ParseErrorJson, RestAnswer, RestCall};
+use tidegate_cloud_code::{Cause, Host, JobAnswer, JobCall, ParseErrorJson, RestAnswer, RestCall};
 use tidegate_event::report::chain;
 use tidegate_event::{EffectScope, Source};
 use tidegate_parse_protocol::{Credentials, ErrorCode, Request, take_method_override};
@@ -68,19 +68,49 @@ impl WritePath {
             cause,
             context,
             wait,
+            request_key: None,
         };
         let answer = Box::pin(self.execute(&caller, request)).await?;
         Ok(RestAnswer {
             status: answer.status,
             body: answer.body,
-            headers: Vec::new(),
+            headers: answer.headers.into_iter().map(owned).collect(),
         })
     }
 }
 
-/// Where the call's writes are recorded: those of a read nowhere, for it may be another in the next attempt.
+fn owned((name, value): (&'static str, String)) -> (String, String) {
+    (name.to_owned(), value)
+}
+
+/// Where the call's writes are recorded: those of a read nowhere, for it may be another in the next attempt. A step of a
+/// job counts its own writes: an attempt that skips it finds its later ones where they were.
 fn effects_of(cause: &Cause, call: &RestCall) -> Option<EffectScope> {
-    Some(cause.effects.as_ref()?.write(call.write_position?))
+    let scope = cause.effects.as_ref()?;
+    let n = call.write_position?;
+    Some(match &call.step {
+        Some(step) => scope.step(step).write(n),
+        None => scope.write(n),
+    })
+}
+
+/// What a call ended with, for cloud code; this server's faults go into the log.
+fn told(error: &Error) -> ParseErrorJson {
+    if error.is_servers_fault() {
+        tracing::error!(error = chain(error), "a call from cloud code failed");
+    }
+    let error = error.to_parse();
+    ParseErrorJson {
+        code: error.code.0,
+        message: error.message,
+    }
+}
+
+fn shutting_down() -> ParseErrorJson {
+    ParseErrorJson {
+        code: 1,
+        message: "the server is shutting down".into(),
+    }
 }
 
 impl Host for Door {
@@ -92,23 +122,24 @@ impl Host for Door {
         let write_path = self.0.upgrade();
         let cause = Arc::clone(cause);
         async move {
-            let Some(write_path) = write_path else {
-                return Err(ParseErrorJson {
-                    code: 1,
-                    message: "the server is shutting down".into(),
-                });
-            };
+            let write_path = write_path.ok_or_else(shutting_down)?;
             let answered = write_path.answer_call(cause, call).await;
-            answered.map_err(|error| {
-                if error.is_servers_fault() {
-                    tracing::error!(error = chain(&error), "a call from cloud code failed");
-                }
-                let error = error.to_parse();
-                ParseErrorJson {
-                    code: error.code.0,
-                    message: error.message,
-                }
-            })
+            answered.map_err(|error| told(&error))
+        }
+        .boxed()
+    }
+
+    fn job(
+        &self,
+        cause: &Arc<Cause>,
+        call: JobCall,
+    ) -> BoxFuture<'static, Result<JobAnswer, ParseErrorJson>> {
+        let write_path = self.0.upgrade();
+        let cause = Arc::clone(cause);
+        async move {
+            let write_path = write_path.ok_or_else(shutting_down)?;
+            let answered = write_path.answer_job(&cause, call).await;
+            answered.map_err(|error| told(&error))
         }
         .boxed()
     }

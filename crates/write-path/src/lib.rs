@@ -3,6 +3,8 @@
 //! Layout, in the order of a request: `caller` (who asks), `execute` (what they ask),
 //! `save` and `delete` (the path, each on one screen), `read`, `user`, `function`, `batch`; `after_trigger` is what
 //! a worker runs, `effect` keeps it from writing twice and `depth` from setting itself off for ever; `host` is cloud code's way in; `wait` holds requests that wait for their after-triggers.
+//! Of jobs: `job` starts and cancels them, `job_schedule` keeps the dashboard's schedules, `run_job` is what a worker
+//! runs, and `job_call` is what a run says while it runs.
 
 mod after_fields;
 mod after_trigger;
@@ -21,9 +23,13 @@ mod function;
 mod hooks;
 mod host;
 mod include;
+mod job;
+mod job_call;
+mod job_schedule;
 pub mod metric_names;
 mod password;
 mod read;
+mod run_job;
 mod save;
 mod session;
 mod user;
@@ -37,11 +43,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_cloud_code::CloudCode;
 use tidegate_event::{TriggerSet, WaitToken};
 use tidegate_event_log::{EventLog, TokenWaits};
+use tidegate_job_log::JobLog;
 use tidegate_storage::Storage;
 
 pub use answer::{Answer, Waited};
 pub use caller::{Caller, Wait};
 pub use error::Error;
+pub use job::ensure_job_classes;
 pub use wait::Waiters;
 
 /// What the write path needs to know.
@@ -78,14 +86,18 @@ pub struct WritePath {
     /// Those of the code, and webhooks.
     triggers: ArcSwap<TriggerSet>,
     waiters: Arc<Waiters>,
+    jobs: JobLog,
+    /// Runs of jobs in this process.
+    job_runs: run_job::JobRuns,
 }
 
 impl WritePath {
-    /// `log`: where handlers' writes are recorded, and outcomes to wait for are found.
+    /// `log`: where handlers' writes are recorded, and outcomes to wait for are found. `jobs`: where runs are asked for.
     pub fn new(
         config: Config,
         storage: Storage,
         log: EventLog,
+        jobs: JobLog,
         waiters: Arc<Waiters>,
     ) -> Arc<WritePath> {
         Arc::new(WritePath {
@@ -96,6 +108,8 @@ impl WritePath {
             code: ArcSwapOption::empty(),
             triggers: ArcSwap::default(),
             waiters,
+            jobs,
+            job_runs: run_job::JobRuns::default(),
         })
     }
 
