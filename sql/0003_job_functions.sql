@@ -400,8 +400,9 @@ begin
             as given (id, worker, fence, result, val, error, message, wait_ms)
     ), meant as (
         -- A cancel wins over another attempt; a success that was complete wins over the cancel.
-        select given.*, case when result in ('retry', 'handed_back') and run.cancel_requested_at is not null then 'cancelled'
-                             else result end as ending
+        select given.*, result = 'crashed' as crashed,
+               case when result in ('retry', 'crashed', 'handed_back') and run.cancel_requested_at is not null then 'cancelled'
+                    when result = 'crashed' then 'retry' else result end as ending
           from given join tidegate.run on run.id = given.id
          where run.fence = given.fence and run.worker = given.worker and run.state = 'running'
     ), changed as (
@@ -415,7 +416,8 @@ begin
                                      when 'failed' then coalesce(meant.error, 'failed')
                                      when 'cancelled' then 'cancelled' else run.message end,
                resumes = ending = 'handed_back',
-               crashes = case when ending = 'handed_back' then crashes else 0 end,
+               crashes = case when ending = 'handed_back' then crashes
+                              when ending = 'retry' and crashed then crashes + 1 else 0 end,
                worker = null
           from meant where run.id = meant.id
         returning run.id, run.state, run.attempts, run.claimed_at, meant.ending, meant.error, meant.wait_ms

@@ -33,6 +33,12 @@ pub enum Ending {
         after: Duration,
         error: String,
     },
+    /// As [`Ending::Retry`]: its process ended. This counts, with workers that are lost, as a crash in a row; the caller
+    /// knows how many there were, and fails the last one.
+    Crashed {
+        after: Duration,
+        error: String,
+    },
     /// It failed for the last time.
     Failed {
         error: String,
@@ -47,6 +53,7 @@ impl Ending {
         match self {
             Ending::Succeeded { .. } => "succeeded",
             Ending::Retry { .. } => "retry",
+            Ending::Crashed { .. } => "crashed",
             Ending::Failed { .. } => "failed",
             Ending::Cancelled => "cancelled",
             Ending::HandedBack => "handed_back",
@@ -62,7 +69,9 @@ impl Ending {
 
     fn error(&self) -> Option<String> {
         match self {
-            Ending::Retry { error, .. } | Ending::Failed { error } => Some(storable(error)),
+            Ending::Retry { error, .. }
+            | Ending::Crashed { error, .. }
+            | Ending::Failed { error } => Some(storable(error)),
             _ => None,
         }
     }
@@ -75,7 +84,9 @@ impl Ending {
 
     fn wait_ms(&self) -> Option<i64> {
         match self {
-            Ending::Retry { after, .. } => Some(after.as_millis() as i64),
+            Ending::Retry { after, .. } | Ending::Crashed { after, .. } => {
+                Some(after.as_millis() as i64)
+            }
             _ => None,
         }
     }

@@ -70,16 +70,7 @@ impl JobLog {
     /// server has run on this database yet.
     pub async fn connect(config: Config) -> Result<JobLog, Error> {
         let postgres = postgres_config(&config.database_url)?;
-        let recycling = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        };
-        let manager = Manager::from_config(postgres.clone(), NoTls, recycling);
-        let pool = Pool::builder(manager)
-            .max_size(config.max_connections)
-            .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts::wait_millis(CONNECT_TIMEOUT.as_millis() as u64))
-            .build()
-            .expect("a pool with timeouts has a runtime");
+        let pool = pool(postgres.clone(), config.max_connections);
         let log = JobLog { pool, postgres };
         let client = log.client().await?;
         let found = client
@@ -88,6 +79,15 @@ impl JobLog {
         match found.get(0) {
             true => Ok(log),
             false => Err(Error::NoLog),
+        }
+    }
+
+    /// A handle to the same log that shares no connection with this one, for what may not wait behind others. It has one,
+    /// which it makes when it is first needed.
+    pub fn with_own_connection(&self) -> JobLog {
+        JobLog {
+            pool: pool(self.postgres.clone(), 1),
+            postgres: self.postgres.clone(),
         }
     }
 
@@ -107,6 +107,19 @@ impl JobLog {
 pub(crate) type DedicatedConnection =
     tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
 pub(crate) type Dedicated = (tokio_postgres::Client, DedicatedConnection);
+
+fn pool(postgres: tokio_postgres::Config, max_connections: usize) -> Pool {
+    let recycling = ManagerConfig {
+        recycling_method: RecyclingMethod::Fast,
+    };
+    let manager = Manager::from_config(postgres, NoTls, recycling);
+    Pool::builder(manager)
+        .max_size(max_connections)
+        .runtime(Runtime::Tokio1)
+        .timeouts(Timeouts::wait_millis(CONNECT_TIMEOUT.as_millis() as u64))
+        .build()
+        .expect("a pool with timeouts has a runtime")
+}
 
 fn postgres_config(url: &str) -> Result<tokio_postgres::Config, Error> {
     let mut config = tokio_postgres::Config::from_str(url).map_err(|source| Error::Config {
