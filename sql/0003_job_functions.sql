@@ -400,9 +400,10 @@ begin
             as given (id, worker, fence, result, val, error, message, wait_ms)
     ), meant as (
         -- A cancel wins over another attempt; a success that was complete wins over the cancel.
-        select given.*, result = 'crashed' as crashed,
-               case when result in ('retry', 'crashed', 'handed_back') and run.cancel_requested_at is not null then 'cancelled'
-                    when result = 'crashed' then 'retry' else result end as ending
+        select given.*, given.result = 'crashed' as crashed,
+               case when given.result in ('retry', 'crashed', 'handed_back') and run.cancel_requested_at is not null
+                    then 'cancelled'
+                    when given.result = 'crashed' then 'retry' else given.result end as ending
           from given join tidegate.run on run.id = given.id
          where run.fence = given.fence and run.worker = given.worker and run.state = 'running'
     ), changed as (

@@ -102,6 +102,9 @@ pub struct Fire {
     pub lateness_seconds: f64,
 }
 
+const COLUMNS: &str = "due_at, fired_at, result, detail, run_id, workflow_id, state, error, started_at, finished_at, \
+    lateness_s";
+
 /// One due time with what is to become of it.
 pub(crate) struct Verdict<'a> {
     pub plan: &'a Plan,
@@ -198,13 +201,28 @@ impl JobLog {
         let client = self.client().await?;
         let rows = client
             .query(
-                "select due_at, fired_at, result, detail, run_id, workflow_id, state, error, started_at, finished_at, lateness_s
-                   from tidegate.fire_history
-                  where schedule_id = $1 and due_at < coalesce($2, 'infinity') order by due_at desc limit $3",
+                &format!(
+                    "select {COLUMNS} from tidegate.fire_history
+                      where schedule_id = $1 and due_at < coalesce($2, 'infinity') order by due_at desc limit $3"
+                ),
                 &[&schedule.id, &before.map(to_postgres), &i64::from(limit)],
             )
             .await?;
         rows.iter().map(fire).collect()
+    }
+
+    /// The latest fire of each of these schedules that has one, by the schedule's id.
+    pub async fn last_fires(&self, schedules: &[i64]) -> Result<BTreeMap<i64, Fire>, Error> {
+        let client = self.client().await?;
+        let query = format!(
+            "select {COLUMNS}, given.id from unnest($1::bigint[]) as given (id)
+              cross join lateral (select * from tidegate.fire_history where schedule_id = given.id
+                                   order by due_at desc limit 1) as last"
+        );
+        let rows = client.query(&query, &[&schedules]).await?;
+        rows.iter()
+            .map(|row| Ok((row.get(11), fire(row)?)))
+            .collect()
     }
 }
 

@@ -141,6 +141,21 @@ impl JobLog {
         rows.iter().map(summary).collect()
     }
 
+    /// Of each job that has runs: the one asked for last.
+    pub async fn last_runs(&self) -> Result<Vec<Summary>, Error> {
+        let client = self.client().await?;
+        let states = RunState::ALL.map(RunState::as_str).to_vec();
+        let query = format!(
+            "select distinct on (run.job) {COLUMNS}
+               from tidegate.job cross join unnest($1::text[]) as state
+              cross join lateral (select * from tidegate.run where run.job = job.name and run.state = state
+                                   order by run.job desc, run.state desc, run.id desc limit 1) as run
+              order by run.job, run.id desc"
+        );
+        let rows = client.query(&query, &[&states]).await?;
+        rows.iter().map(summary).collect()
+    }
+
     /// One run.
     pub async fn run(&self, run: RunId) -> Result<Detail, Error> {
         let client = self.client().await?;

@@ -1,1 +1,190 @@
-//! x
+//! Beats, lost workers, drains.
+
+use tidegate_job::RunState;
+use tidegate_job_log::{Beat, Error};
+
+use crate::fixture::*;
+
+#[tokio::test]
+async fn a_beat_moves_and_tells_what_to_end() {
+    let (_database, log) = log().await;
+    let [kept, cancelled, deleted] = ["a", "b", "c"];
+    let mut leases = Vec::new();
+    for job in [kept, cancelled, deleted] {
+        leases.push(running(&log, job).await.lease);
+    }
+    assert_eq!(log.beat(WORKER, &leases).await.unwrap(), Beat::default());
+    assert_eq!(log.cancel(leases[1].run).await.unwrap(), RunState::Running);
+    log.delete(leases[2].run, true).await.unwrap();
+    let beat = log.beat(WORKER, &leases).await.unwrap();
+    assert!(!beat.is_lost);
+    assert_eq!(beat.cancel, [leases[1].clone()]);
+    assert_eq!(beat.gone, [leases[2].clone()]);
+    assert_eq!(log.workers().await.unwrap()[0].beat, 2);
+    log.reap(WORKER).await.unwrap();
+    let beat = log.beat(WORKER, &leases).await.unwrap();
+    assert!(beat.is_lost);
+    assert_eq!(beat.gone, leases);
+    assert!(log.beat(WORKER, &[]).await.unwrap().is_lost);
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_given_back() {
+    let (database, log) = log().await;
+    let lease = running(&log, "a").await.lease;
+    log.beat(WORKER, &[]).await.unwrap();
+    assert_eq!(state(&log, lease.run).await, RunState::Running);
+    let long_ago = "update tidegate.run set claimed_at = claimed_at - interval '11 seconds'";
+    sql(&database).await.batch_execute(long_ago).await.unwrap();
+    log.beat(WORKER, std::slice::from_ref(&lease))
+        .await
+        .unwrap();
+    assert_eq!(state(&log, lease.run).await, RunState::Running);
+    log.beat(WORKER, &[]).await.unwrap();
+    assert_eq!(state(&log, lease.run).await, RunState::Pending);
+    assert_eq!(claim_due(&log).await[0].attempt, 1);
+}
+
+#[tokio::test]
+async fn a_run_that_loses_three_workers_in_a_row_is_quarantined() {
+    let (database, log) = log().await;
+    let run = start(&log, "a").await;
+    for crash in 1..=3 {
+        let worker = format!("poisoned-{crash}");
+        log.join(&worker).await.unwrap();
+        let ids = promote(&log).await;
+        let claimed = log.claim(&worker, &ids).await.unwrap().remove(0);
+        assert_eq!((claimed.attempt, claimed.crashes), (crash, crash - 1));
+        assert_eq!(log.reap(&worker).await.unwrap(), [run]);
+    }
+    assert_eq!(state(&log, run).await, RunState::Failed);
+    let (status, message, _) = shown(&database, run).await;
+    assert_eq!(status, "failed");
+    assert!(message.unwrap().starts_with("quarantined"));
+    let events = log.history(run, 0, 100).await.unwrap();
+    assert_eq!(events.last().unwrap().body["isQuarantined"], true);
+    assert_eq!(
+        events.iter().filter(|event| event.kind == "lost").count(),
+        3
+    );
+}
+
+#[tokio::test]
+async fn an_attempt_that_ends_by_itself_begins_the_count_of_losses_anew() {
+    let (_database, log) = log().await;
+    let run = start_with(&log, "a", serde_json::json!({ "retries": 10 })).await;
+    for round in 0..2 {
+        for crash in 0..2 {
+            let worker = format!("w-{round}-{crash}");
+            log.join(&worker).await.unwrap();
+            let ids = promote(&log).await;
+            log.claim(&worker, &ids).await.unwrap();
+            log.reap(&worker).await.unwrap();
+        }
+        let lease = claim_due(&log).await.remove(0).lease;
+        let retry = tidegate_job_log::Ending::Retry {
+            after: std::time::Duration::ZERO,
+            error: "x".into(),
+        };
+        assert_eq!(finish(&log, &lease, retry).await, Some(RunState::Pending));
+    }
+    assert_eq!(state(&log, run).await, RunState::Pending);
+}
+
+#[tokio::test]
+async fn a_run_without_retries_is_not_begun_again_when_its_worker_is_lost() {
+    let (_database, log) = log().await;
+    let by_job = running(&log, "keyed").await.lease.run;
+    let by_start = start_with(&log, "a", serde_json::json!({ "retries": 0 })).await;
+    claim_due(&log).await;
+    log.reap(WORKER).await.unwrap();
+    for run in [by_job, by_start] {
+        assert_eq!(state(&log, run).await, RunState::Failed, "{run}");
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_hands_back_and_no_attempt_is_lost() {
+    let (_database, log) = log().await;
+    let lease = running(&log, "a").await.lease;
+    assert_eq!(log.leave(WORKER).await.unwrap(), [lease.run]);
+    assert!(log.workers().await.unwrap().is_empty());
+    assert!(matches!(
+        log.message(&lease, "x").await,
+        Err(Error::Lost { .. })
+    ));
+    log.join("w2").await.unwrap();
+    let ids = promote(&log).await;
+    let again = log.claim("w2", &ids).await.unwrap().remove(0);
+    assert_eq!(
+        (again.attempt, again.crashes, again.is_resumed),
+        (1, 0, true)
+    );
+    // A name that is on no list and still holds runs is seen, and can be reaped.
+    let delete = "delete from tidegate.job_worker";
+    sql(&_database).await.batch_execute(delete).await.unwrap();
+    assert_eq!(log.workers().await.unwrap()[0].name, "w2");
+    assert_eq!(log.reap("w2").await.unwrap(), [lease.run]);
+}
+
+#[tokio::test]
+async fn a_claim_at_the_moment_of_the_loss_leaves_no_run_behind() {
+    let (_database, log) = log().await;
+    for round in 0..30 {
+        let worker = format!("r-{round}");
+        log.join(&worker).await.unwrap();
+        let run = start(&log, "a").await;
+        let ids = promote(&log).await;
+        let (claimer, name) = (log.clone(), worker.clone());
+        let claim = tokio::spawn(async move { claimer.claim(&name, &ids).await });
+        log.reap(&worker).await.unwrap();
+        let was_refused = matches!(claim.await.unwrap(), Err(Error::NotAWorker { .. }));
+        let expected = if was_refused {
+            RunState::Queued
+        } else {
+            RunState::Pending
+        };
+        assert_eq!(state(&log, run).await, expected);
+        log.delete(run, false).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_the_queue_lost_is_pending_again() {
+    let (_database, log) = log().await;
+    for _ in 0..3 {
+        start(&log, "a").await;
+    }
+    let ids = promote(&log).await;
+    let zero = std::time::Duration::ZERO;
+    assert_eq!(log.queued_longer_than(zero, 10).await.unwrap(), ids);
+    let minute = std::time::Duration::from_secs(60);
+    assert!(log.queued_longer_than(minute, 10).await.unwrap().is_empty());
+    assert_eq!(log.requeue(&ids[..1]).await.unwrap(), 1);
+    assert_eq!(log.requeue_all().await.unwrap(), 2);
+    assert_eq!(promote(&log).await, ids);
+}
+
+#[tokio::test]
+async fn one_process_leads_and_words_are_heard() {
+    let (_database, log) = log().await;
+    let leader = log.lead().await.unwrap().unwrap();
+    assert!(log.is_led().await.unwrap());
+    assert!(log.lead().await.unwrap().is_none());
+    leader.confirm().await.unwrap();
+    let mut listener = log.listen().await.unwrap();
+    let long = std::time::Duration::from_secs(20);
+    let run = start(&log, "a").await;
+    assert_eq!(
+        listener.next(long).await.unwrap(),
+        Some(tidegate_job_log::Notice::Changed)
+    );
+    claim_due(&log).await;
+    log.cancel(run).await.unwrap();
+    assert_eq!(
+        listener.next(long).await.unwrap(),
+        Some(tidegate_job_log::Notice::Cancel(run))
+    );
+    let short = std::time::Duration::from_millis(10);
+    assert_eq!(listener.next(short).await.unwrap(), None);
+}

@@ -134,3 +134,50 @@ pub fn check_name(what: &str, name: &str) -> Result<(), Invalid> {
         "the name of a {what} must have 1 to {MAX_NAME_CHARS} characters without control characters, not {shown:?}"
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_jobs_options_are_read_and_written_back() {
+        let value = json!({ "retries": 5, "backoff": { "initial": 20 }, "timeout": 60000, "concurrency": 2,
+                            "keyConcurrency": 3, "description": "daily" });
+        let options = JobOptions::parse("the options", &value).unwrap();
+        assert_eq!(options.timeout_ms, Some(60_000));
+        let backoff = options.backoff.unwrap();
+        assert_eq!(
+            (backoff.initial_ms, backoff.factor, backoff.max_ms),
+            (20, 2.0, 300_000)
+        );
+        let stored = serde_json::to_value(&options).unwrap();
+        assert_eq!(stored["keyConcurrency"], 3);
+        assert_eq!(
+            serde_json::from_value::<JobOptions>(stored).unwrap(),
+            options
+        );
+    }
+
+    #[test]
+    fn a_limit_of_none_at_all_is_refused() {
+        for field in ["concurrency", "keyConcurrency"] {
+            let found =
+                JobOptions::parse("the options of job \"a\"", &json!({ field: 0 })).unwrap_err();
+            let expected = format!(
+                "{field} of the options of job \"a\" must be a whole number from 1 to 100000, not 0"
+            );
+            assert_eq!(found.to_string(), expected);
+        }
+        let found = JobOptions::parse("the options", &json!({ "concurency": 1 })).unwrap_err();
+        assert!(found.to_string().ends_with("did you mean \"concurrency\"?"));
+    }
+
+    #[test]
+    fn names_are_texts_that_people_can_read() {
+        check_name("job", "täglicher Bericht").unwrap();
+        for name in ["", "a\nb", &"x".repeat(201)] {
+            assert!(check_name("job", name).is_err(), "{name:?}");
+        }
+    }
+}

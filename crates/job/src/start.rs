@@ -205,3 +205,129 @@ fn holds_nul(json: &str) -> bool {
         before.count() % 2 == 0
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn error(value: Value) -> String {
+        StartOptions::parse(&value).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn everything_that_can_be_said_is_read_and_written_back() {
+        let value = json!({
+            "runAt": "2027-03-27T09:00:00+01:00", "retries": 0, "backoff": { "initial": 10, "factor": 3.0, "max": 90 },
+            "timeout": 5000, "priority": -100, "concurrencyKey": "c", "idempotencyKey": "i",
+            "after": ["R000000002", 1, "R2"], "onFailure": "continue",
+        });
+        let options = StartOptions::parse(&value).unwrap();
+        assert_eq!(options.run_at_ms, Some(1_806_134_400_000));
+        assert_eq!(options.after, [RunId(1), RunId(2)]);
+        let stored = serde_json::to_value(&options).unwrap();
+        assert_eq!(stored["runAt"], 1_806_134_400_000i64);
+        assert_eq!(
+            serde_json::from_value::<StartOptions>(stored).unwrap(),
+            options
+        );
+        assert_eq!(
+            StartOptions::parse(&json!(null)).unwrap(),
+            StartOptions::default()
+        );
+        assert_eq!(
+            StartOptions::parse(&json!({ "retries": null })).unwrap(),
+            StartOptions::default()
+        );
+        let date = json!({ "runAt": { "__type": "Date", "iso": "2027-03-27T08:00:00.000Z" } });
+        assert_eq!(
+            StartOptions::parse(&date).unwrap().run_at_ms,
+            Some(1_806_134_400_000)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_is_right() {
+        let wrong = [
+            (
+                json!([]),
+                "the start options must be an object, not an array",
+            ),
+            (
+                json!({ "retrys": 1 }),
+                "the start options has an unknown field \"retrys\"; did you mean \"retries\"?",
+            ),
+            (
+                json!({ "delay": -1 }),
+                "delay of the start options must be a whole number from 0 to",
+            ),
+            (
+                json!({ "delay": 1, "runAt": 1 }),
+                "have both runAt and delay",
+            ),
+            (
+                json!({ "runAt": "tomorrow" }),
+                "runAt of the start options must be a time",
+            ),
+            (json!({ "runAt": "2027-03-27T09:00:00" }), "ISO with zone"),
+            (json!({ "runAt": 1e300 }), "must be a time"),
+            (json!({ "priority": 101 }), "from -100 to 100, not 101"),
+            (json!({ "priority": 1.5 }), "must be a whole number"),
+            (
+                json!({ "retries": "3" }),
+                "must be a whole number from 0 to 1000, not \"3\"",
+            ),
+            (
+                json!({ "concurrencyKey": "" }),
+                "a text of 1 to 500 characters",
+            ),
+            (
+                json!({ "concurrencyKey": "a\tb" }),
+                "without control characters",
+            ),
+            (json!({ "after": "R1" }), "an array of at most 1000 run ids"),
+            (
+                json!({ "after": ["x"] }),
+                "an array of at most 1000 run ids",
+            ),
+            (
+                json!({ "onFailure": "retry" }),
+                "must be \"stop\" or \"continue\", not \"retry\"",
+            ),
+            (
+                json!({ "backoff": { "factor": 0.5 } }),
+                "factor of backoff must be a number from 1 to 100, not 0.5",
+            ),
+            (
+                json!({ "backoff": { "initial": 100, "max": 10 } }),
+                "must not be less than initial",
+            ),
+            (
+                json!({ "backoff": 5 }),
+                "backoff must be an object, not a number",
+            ),
+        ];
+        for (value, expected) in wrong {
+            let found = error(value.clone());
+            assert!(found.contains(expected), "{value}: {found}");
+        }
+    }
+
+    #[test]
+    fn params_have_a_size_and_no_nul() {
+        assert_eq!(params_text(&json!(null)).unwrap(), "{}");
+        let largest = json!({ "a": "x".repeat(MAX_PARAMS_BYTES - 8) });
+        assert_eq!(params_text(&largest).unwrap().len(), MAX_PARAMS_BYTES);
+        let larger = json!({ "a": "x".repeat(MAX_PARAMS_BYTES - 7) });
+        let found = params_text(&larger).unwrap_err().to_string();
+        assert!(
+            found.contains("1048577 bytes") && found.contains("limit is 1048576"),
+            "{found}"
+        );
+        assert!(params_text(&json!("text")).is_err());
+        assert!(params_text(&json!({ "a": "x\u{0}y" })).is_err());
+        assert!(params_text(&json!({ "a\u{0}": 1 })).is_err());
+        // A backslash before the letters is no NUL.
+        assert!(params_text(&json!({ "a": "\\u0000" })).is_ok());
+    }
+}

@@ -270,3 +270,108 @@ fn options(what: &str, fields: &Fields<'_>) -> Result<StartOptions, Invalid> {
         Some(value) => StartOptions::parse_known(&format!("the options of {what}"), value, &known),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn error(value: Value) -> String {
+        Graph::parse(&value).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_array_is_a_chain() {
+        let graph =
+            Graph::parse(&json!(["fetch", { "job": "load", "params": { "n": 1 } }, "fetch"]))
+                .unwrap();
+        assert_eq!(graph.ordered(), ["fetch", "load", "fetch-2"]);
+        assert_eq!(graph.nodes["load"].after, ["fetch"]);
+        assert_eq!(graph.nodes["fetch-2"].after, ["load"]);
+        assert_eq!(graph.nodes["load"].params["n"], 1);
+        assert!(
+            error(json!([{ "job": "a", "after": "b" }])).contains("a chain runs in its own order")
+        );
+    }
+
+    #[test]
+    fn an_object_is_read_and_written_back() {
+        let value = json!({ "onFailure": "compensate", "nodes": {
+            "b": { "job": "two", "after": ["a", "a"], "onFailure": "continue", "options": { "priority": 5 } },
+            "a": { "job": "one", "compensate": "undo" },
+        } });
+        let graph = Graph::parse(&value).unwrap();
+        assert_eq!(graph.ordered(), ["a", "b"]);
+        assert_eq!(graph.nodes["b"].after, ["a"]);
+        assert_eq!(graph.on_failure_of("a"), OnFailure::Stop);
+        assert_eq!(graph.on_failure_of("b"), OnFailure::Continue);
+        assert_eq!(
+            graph.jobs().into_iter().collect::<Vec<_>>(),
+            ["one", "two", "undo"]
+        );
+        let stored = serde_json::to_value(&graph).unwrap();
+        assert_eq!(serde_json::from_value::<Graph>(stored).unwrap(), graph);
+        graph.check_jobs(["one", "two", "undo"]).unwrap();
+        let found = graph
+            .check_jobs(["one", "two", "undu"])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            found,
+            "node \"a\" needs job \"undo\", which does not exist; did you mean \"undu\"?"
+        );
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_with_the_reason() {
+        let node = |after: &[&str]| json!({ "job": "j", "after": after });
+        let many: Map<String, Value> = (0..1001).map(|n| (format!("n{n}"), node(&[]))).collect();
+        let wrong = [
+            (json!([]), "a workflow needs at least one node"),
+            (json!({ "nodes": {} }), "a workflow needs at least one node"),
+            (
+                json!({}),
+                "nodes of a workflow must be an object of nodes by name",
+            ),
+            (json!("x"), "a workflow must be an object, not a string"),
+            (
+                json!({ "nodes": many }),
+                "a workflow has 1000 nodes at most, this one has 1001",
+            ),
+            (
+                json!({ "nodes": { "a": node(&["b"]), "b": node(&["a"]) } }),
+                "the workflow has a cycle: a → b → a",
+            ),
+            (json!({ "nodes": { "a": node(&["a"]) } }), "a → a"),
+            (
+                json!({ "nodes": { "fetch": node(&[]), "b": node(&["fetsh"]) } }),
+                "node \"b\" is after \"fetsh\", which does not exist; did you mean \"fetch\"?",
+            ),
+            (json!({ "nodes": { "a": {} } }), "node \"a\" needs a job"),
+            (
+                json!({ "nodes": { "a": { "job": "j", "options": { "runAt": 5 } } } }),
+                "unknown field \"runAt\"",
+            ),
+            (
+                json!({ "nodes": { "a": { "job": "j", "params": [] } } }),
+                "params must be an object, not an array",
+            ),
+            (
+                json!({ "nodes": { "a": { "job": "j", "onFailure": "compensate" } } }),
+                "\"stop\" or \"continue\"",
+            ),
+            (
+                json!({ "nodes": { "a": node(&[]) }, "onfailure": "stop" }),
+                "did you mean \"onFailure\"?",
+            ),
+            (
+                json!({ "nodes": { "a\n": node(&[]) } }),
+                "the name of a node",
+            ),
+        ];
+        for (value, expected) in wrong {
+            let found = error(value);
+            assert!(found.contains(expected), "{expected}: {found}");
+        }
+    }
+}
