@@ -87,7 +87,7 @@ create table tidegate.run (
     concurrency_key     text,
     idempotency_key     text,
     worker              text,
-    blocked_on          text,                            -- the group that is full: see job_group and key_group
+    blocked_on          text,                            -- the group that is, or was, full: see unblock_groups
     node                text,                            -- of the workflow
     on_failure          text not null default 'stop' check (on_failure in ('stop', 'continue')), -- of the node
     compensate          text,                            -- the job that undoes it
@@ -99,7 +99,7 @@ create table tidegate.run (
 -- What is due, in the order in which it may begin. The front of it is all that promoting reads.
 create index run_due on tidegate.run (priority desc, run_at, id) where state in ('pending', 'sleeping') and not is_parked;
 create index run_parked on tidegate.run (job) where is_parked;
-create index run_blocked on tidegate.run (blocked_on, priority desc, run_at, id) where state = 'blocked';
+create index run_blocked on tidegate.run (blocked_on, state, priority desc, run_at, id) where blocked_on is not null;
 -- Who counts against a limit.
 create index run_active on tidegate.run (job, concurrency_key) where state in ('queued', 'running');
 create index run_worker on tidegate.run (worker) where state = 'running';

@@ -49,6 +49,7 @@ end
 $$;
 
 -- Sets as many blocked runs of each group pending as the group has room for. The jobs' rows are held by the caller.
+-- A woken run keeps `blocked_on` until it is looked at again: it counts as having the place that it was woken for.
 create function tidegate.unblock_groups(groups text[]) returns bigint language plpgsql as $$
 declare
     changed bigint;
@@ -58,24 +59,30 @@ begin
         select given.name, sample.job, case when given.name like 'key%' then sample.concurrency_key end as key
           from (select distinct name from unnest(groups) as name) as given
          cross join lateral (select run.job, run.concurrency_key from tidegate.run
-                              where run.state = 'blocked' and run.blocked_on = given.name limit 1) as sample
+                              where run.blocked_on = given.name and run.state = 'blocked' limit 1) as sample
     ), room as (
-        select full_group.name,
-               case when full_group.key is null then coalesce(job.concurrency, 1000000)
-                    else coalesce(job.key_concurrency, 1) end
-               - (select count(*) from tidegate.run
-                   where run.job = full_group.job and run.state in ('queued', 'running')
-                     and (full_group.key is null or run.concurrency_key = full_group.key)) as free
+        select full_group.name, coalesce(job.concurrency, 1000000)
+               - (select count(*) from tidegate.run where run.job = full_group.job and state in ('queued', 'running')) as free
           from full_group join tidegate.job on job.name = full_group.job
+         where full_group.key is null
+         union all
+        select full_group.name, coalesce(job.key_concurrency, 1)
+               - (select count(*) from tidegate.run
+                   where run.job = full_group.job and run.concurrency_key = full_group.key
+                     and state in ('queued', 'running'))
+          from full_group join tidegate.job on job.name = full_group.job
+         where full_group.key is not null
     ), next as (
         select waiting.id
           from room
+         cross join lateral (select count(*) as woken from tidegate.run
+                              where run.blocked_on = room.name and run.state = 'pending') as already
          cross join lateral (select run.id from tidegate.run
-                              where run.state = 'blocked' and run.blocked_on = room.name
+                              where run.blocked_on = room.name and run.state = 'blocked'
                               order by run.priority desc, run.run_at, run.id
-                              limit greatest(room.free, 0) for update skip locked) as waiting
+                              limit greatest(room.free - already.woken, 0) for update skip locked) as waiting
     )
-    update tidegate.run set state = 'pending', blocked_on = null from next where run.id = next.id;
+    update tidegate.run set state = 'pending' from next where run.id = next.id;
     get diagnostics changed = row_count;
     if changed > 0 then
         perform pg_notify('tidegate_job', '');
@@ -309,34 +316,34 @@ begin
           from unnest(chosen) with ordinality as given (id, place)
           join tidegate.run on run.id = given.id
           left join tidegate.job on job.name = run.job
-    ), active as (
+    ), key_active as (
         select grouped.job, grouped.concurrency_key,
                (select count(*) from tidegate.run
-                 where run.job = grouped.job and state in ('queued', 'running')
-                   and (grouped.concurrency_key is null or run.concurrency_key = grouped.concurrency_key)) as runs
-          from (select distinct job, concurrency_key from candidate where concurrency_key is not null
-                 union select distinct job, null from candidate where concurrency is not null) as grouped
+                 where run.job = grouped.job and run.concurrency_key = grouped.concurrency_key
+                   and state in ('queued', 'running')) as runs
+          from (select distinct job, concurrency_key from candidate where concurrency_key is not null) as grouped
+    ), job_active as (
+        select grouped.job,
+               (select count(*) from tidegate.run
+                 where run.job = grouped.job and state in ('queued', 'running')) as runs
+          from (select distinct job from candidate where concurrency is not null) as grouped
     ), by_key as (
         select candidate.*,
                candidate.concurrency_key is not null
                and row_number() over (partition by candidate.job, candidate.concurrency_key order by place)
-                   + active.runs > key_concurrency as is_key_full
+                   + key_active.runs > key_concurrency as is_key_full
           from candidate
-          left join active on active.job = candidate.job and active.concurrency_key = candidate.concurrency_key
-         where not is_paused
-    ), by_job as (
-        select by_key.*,
-               by_key.concurrency is not null
-               and row_number() over (partition by by_key.job, is_key_full order by place)
-                   + active.runs > by_key.concurrency as is_job_full
-          from by_key left join active on active.job = by_key.job and active.concurrency_key is null
+          left join key_active on key_active.job = candidate.job and key_active.concurrency_key = candidate.concurrency_key
     ), decided as (
-        select candidate.id, candidate.place,
-               case when candidate.is_paused then null
-                    when is_key_full then tidegate.key_group(candidate.job, candidate.concurrency_key)
-                    when is_job_full then tidegate.job_group(candidate.job) end as full_group,
-               candidate.is_paused
-          from candidate left join by_job on by_job.id = candidate.id
+        -- Those that their key holds back take no place of their job.
+        select by_key.id, by_key.place, is_paused,
+               case when is_paused then null
+                    when is_key_full then tidegate.key_group(by_key.job, by_key.concurrency_key)
+                    when by_key.concurrency is not null
+                         and row_number() over (partition by by_key.job, is_key_full order by place)
+                             + job_active.runs > by_key.concurrency
+                    then tidegate.job_group(by_key.job) end as full_group
+          from by_key left join job_active on job_active.job = by_key.job
     ), changed as (
         update tidegate.run
            set state = case when is_paused then state when full_group is not null then 'blocked' else 'queued' end,
@@ -366,10 +373,9 @@ begin
      where is_parked and job.name = run.job and job.paused_at is null;
     get diagnostics changed = row_count;
     with recursive step (name) as (
-        (select blocked_on from tidegate.run where state = 'blocked' order by blocked_on limit 1)
+        (select blocked_on from tidegate.run where blocked_on is not null order by blocked_on limit 1)
         union all
-        select (select run.blocked_on from tidegate.run
-                 where run.state = 'blocked' and run.blocked_on > step.name order by run.blocked_on limit 1)
+        select (select run.blocked_on from tidegate.run where run.blocked_on > step.name order by run.blocked_on limit 1)
           from step where step.name is not null
     )
     select array_agg(name) into groups from step where name is not null;

@@ -33,7 +33,7 @@ impl JobLog {
                                             where run.job = job.name and run.state = 'waiting') as counted),
                     (select count(*) from tidegate.run where state in ('pending', 'sleeping') and not is_parked),
                     (select count(*) from tidegate.run where is_parked),
-                    (select count(*) from tidegate.run where state = 'blocked'),
+                    (select count(*) from tidegate.run where blocked_on is not null and state = 'blocked'),
                     count(*) filter (where active.state = 'queued'), count(*) filter (where active.state = 'running'),
                     (select coalesce(sum(runs), 0)::bigint from tidegate.job
                        cross join lateral (select count(*) as runs from tidegate.run
