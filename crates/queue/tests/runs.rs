@@ -182,6 +182,26 @@ async fn what_a_dead_consumer_read_is_taken_over() {
     next.stop().await;
 }
 
+/// Whoever died in the middle of an acknowledgement.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_is_removed_and_still_pending_is_dropped() {
+    let redis = Redis::start();
+    let queue = run_stage::open(redis.url()).await;
+    let ledger = Ledger::new();
+    queue.push(&normal([1])).await.unwrap();
+    let group = ["XREADGROUP", "GROUP", "workers", "dead", "STREAMS"];
+    let read = [&group[..], &["test:runs:normal", ">"]].concat();
+    let _: redis::Value = ask(redis.url(), &read).await;
+    let _: u64 = ask(redis.url(), &["XTRIM", "test:runs:normal", "MAXLEN", "0"]).await;
+    assert_eq!(run_stage::pending(redis.url()).await, 1);
+    let handler = run_stage::finishing(&ledger);
+    let consumer = RunConsumer::start(&queue, run_stage::config(2, 0), &ledger, handler);
+    let gone = || async { (run_stage::pending(redis.url()).await == 0).then_some(()) };
+    stage::eventually(gone).await;
+    assert_eq!(ledger.offers(), 0);
+    consumer.stop().await;
+}
+
 /// Ids that a busy consumer read ahead do not wait for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_behind_a_long_run_is_taken_over_by_an_idle_consumer() {

@@ -1,4 +1,4 @@
-//! Removes entries once they are decided, and at the end gives back those that are not.
+//! Removes entries, and what is known of them in the group, once they are decided, and at the end gives back those that are not.
 //!
 //! Natural batching, as in [`crate::acknowledger`]: what was decided while the last removal was under way goes into the
 //! next one.
@@ -52,7 +52,8 @@ async fn until_done(queue: &RunQueue, step: Step<'_>) {
     }
 }
 
-/// Redis takes no offence at what is not there any more.
+/// Redis takes no offence at what is not there any more. Removal goes first: what is removed and still pending is dropped
+/// when somebody would take it over, but what is neither removed nor pending would stay for ever.
 async fn remove(queue: &RunQueue, live: &Live, batch: &[Decided]) -> RedisResult<()> {
     let mut pipeline = redis::pipe();
     for band in Band::ALL {
@@ -60,8 +61,8 @@ async fn remove(queue: &RunQueue, live: &Live, batch: &[Decided]) -> RedisResult
         let ids: Vec<&str> = of_band.map(|decided| &*decided.id).collect();
         if !ids.is_empty() {
             let key = queue.key(band);
-            pipeline.cmd("XACK").arg(&key).arg(GROUP).arg(&ids).ignore();
             pipeline.cmd("XDEL").arg(&key).arg(&ids).ignore();
+            pipeline.cmd("XACK").arg(&key).arg(GROUP).arg(&ids).ignore();
         }
     }
     queue.link().query(live, &pipeline).await

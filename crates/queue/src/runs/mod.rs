@@ -3,7 +3,7 @@
 //! ```text
 //! scheduler ──push──▶ {ns}:runs:high    ─┐            ┌───────▶ Claims::claim (Postgres) ─ready─▶ apalis worker ──▶ handler
 //!                     {ns}:runs:normal   ├─ reader ─▶ claimer
-//!                     {ns}:runs:low     ─┘            └───────▶ acknowledger (XACK + XDEL)
+//!                     {ns}:runs:low     ─┘            └───────▶ acknowledger (XDEL + XACK)
 //! ```
 //!
 //! Who may run what is Postgres's to say; the streams only spread the news quickly. An entry is an id and nothing else,
@@ -93,7 +93,7 @@ pub trait Claims: Send + Sync + 'static {
     /// offered to several consumers, and again to this one: of all calls, one may get it.
     ///
     /// An error (Postgres is away) means that nothing is known: the same ids are offered again, after a pause that grows to
-    /// a second. The call may be dropped during shutdown.
+    /// a second. The call may be dropped during shutdown. A panic ends the consumer.
     fn claim<'a>(&'a self, ids: &'a [u64]) -> BoxFuture<'a, Result<Vec<Self::Claimed>, BoxError>>;
 }
 
