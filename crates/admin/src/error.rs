@@ -13,28 +13,37 @@ pub enum Error {
         hint: String,
     },
     /// What was asked cannot be done as it was asked.
-    #[error("{argument}: {problem}")]
-    Invalid {
-        argument: &'static str,
-        problem: String,
-    },
+    #[error("{problem}")]
+    Invalid { problem: String },
     /// What was asked makes no sense in the state that things are in.
     #[error("{problem}")]
     Conflict { problem: String },
     /// Postgres cannot be reached; try again.
     #[error("Postgres cannot be reached")]
-    Unavailable { source: tidegate_event_log::Error },
+    Unavailable {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("the event log failed")]
     Log { source: tidegate_event_log::Error },
+    #[error("the job log failed")]
+    Jobs { source: tidegate_job_log::Error },
     #[error("the replication slot could not be asked")]
     Slot { source: tidegate_capture::Error },
 }
 
 impl Error {
-    pub(crate) fn invalid(argument: &'static str, problem: impl Into<String>) -> Error {
+    /// `argument`: as who asked knows it.
+    pub(crate) fn invalid(argument: &str, problem: impl std::fmt::Display) -> Error {
         Error::Invalid {
-            argument,
-            problem: problem.into(),
+            problem: format!("{argument}: {problem}"),
+        }
+    }
+
+    /// For what is refused because of how things stand, not of how it was asked.
+    pub(crate) fn by_state(error: tidegate_job_log::Error) -> Error {
+        match error {
+            tidegate_job_log::Error::Invalid { reason } => Error::Conflict { problem: reason },
+            other => other.into(),
         }
     }
 
@@ -59,7 +68,9 @@ impl Error {
 impl From<tidegate_event_log::Error> for Error {
     fn from(source: tidegate_event_log::Error) -> Self {
         if source.is_transient() {
-            Error::Unavailable { source }
+            Error::Unavailable {
+                source: source.into(),
+            }
         } else {
             Error::Log { source }
         }
@@ -69,5 +80,35 @@ impl From<tidegate_event_log::Error> for Error {
 impl From<tidegate_capture::Error> for Error {
     fn from(source: tidegate_capture::Error) -> Self {
         Error::Slot { source }
+    }
+}
+
+impl From<tidegate_job_log::Error> for Error {
+    fn from(source: tidegate_job_log::Error) -> Self {
+        use tidegate_job_log::Error as Jobs;
+        match source {
+            Jobs::Unknown { kind, name, hint } => Error::NotFound {
+                what: kind,
+                name,
+                hint,
+            },
+            Jobs::Invalid { reason } => Error::Invalid { problem: reason },
+            Jobs::Unavailable { source } => Error::Unavailable { source },
+            source => Error::Jobs { source },
+        }
+    }
+}
+
+impl From<tidegate_job::Invalid> for Error {
+    fn from(tidegate_job::Invalid(problem): tidegate_job::Invalid) -> Self {
+        Error::Invalid { problem }
+    }
+}
+
+impl From<tidegate_schedule::Error> for Error {
+    fn from(error: tidegate_schedule::Error) -> Self {
+        Error::Invalid {
+            problem: error.to_string(),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading what people write: events, times, LSNs, classes.
+//! Reading what people write: events, times, lengths of time, LSNs, classes.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -54,7 +54,7 @@ pub(crate) fn table(class: &str) -> Result<(String, String), Error> {
     Ok((schema.to_owned(), table.to_owned()))
 }
 
-pub(crate) fn lsn(argument: &'static str, text: &str) -> Result<Lsn, Error> {
+pub(crate) fn lsn(argument: &str, text: &str) -> Result<Lsn, Error> {
     text.parse().map_err(|_| {
         let problem = format!("{text:?} is not an LSN such as 16/B374D848");
         Error::invalid(argument, problem)
@@ -74,23 +74,71 @@ pub(crate) fn change(text: &str) -> Result<Change, Error> {
 }
 
 /// A time, as ISO 8601 in UTC. `text`: a time with its zone, a date or a time without one (UTC), or how long ago (`15m`).
-pub(crate) fn time(argument: &'static str, text: &str, now: Timestamp) -> Result<String, Error> {
-    let in_utc = |time: DateTime| time.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
-    let found = text.parse::<Timestamp>().ok();
-    let found = found.or_else(|| in_utc(text.parse::<DateTime>().ok()?).ok());
-    let found =
-        found.or_else(|| in_utc(text.parse::<Date>().ok()?.to_datetime(Default::default())).ok());
+pub(crate) fn time(argument: &str, text: &str, now: Timestamp) -> Result<String, Error> {
+    Ok(format!("{:.6}", past(argument, text, now)?))
+}
+
+/// As [`time`], as an instant.
+pub(crate) fn past(argument: &str, text: &str, now: Timestamp) -> Result<Timestamp, Error> {
+    let found = moment(text, &TimeZone::UTC);
     let found = found.or_else(|| now.checked_sub(ago(text)?).ok());
-    match found {
-        Some(time) => Ok(format!("{time:.6}")),
-        None => Err(Error::invalid(
-            argument,
-            format!(
-                "{text:?} is not a time: give one such as 2026-11-25T10:00:00Z, a date such as 2026-11-25, \
-                 or how long ago such as 15m, 2h or 3d"
-            ),
-        )),
+    found.ok_or_else(|| {
+        let problem = format!(
+            "{text:?} is not a time: give one such as 2026-11-25T10:00:00Z, a date such as 2026-11-25, \
+             or how long ago such as 15m, 2h or 3d"
+        );
+        Error::invalid(argument, problem)
+    })
+}
+
+/// An instant: a time with its offset, or a date or time without one, which is meant in `zone`.
+pub(crate) fn instant(argument: &str, text: &str, zone: &TimeZone) -> Result<Timestamp, Error> {
+    moment(text, zone).ok_or_else(|| {
+        let problem = format!(
+            "{text:?} is not a time: give one such as 2026-11-25T10:00:00Z, or a date such as 2026-11-25"
+        );
+        Error::invalid(argument, problem)
+    })
+}
+
+fn moment(text: &str, zone: &TimeZone) -> Option<Timestamp> {
+    let local = |time: DateTime| zone.to_timestamp(time).ok();
+    let found = text.parse::<Timestamp>().ok();
+    let found = found.or_else(|| local(text.parse::<DateTime>().ok()?));
+    found.or_else(|| local(text.parse::<Date>().ok()?.to_datetime(Default::default())))
+}
+
+/// A length of time in milliseconds: `250ms`, `90s`, `5m`, `1h30m`, `2d`.
+pub(crate) fn duration_ms(argument: &str, text: &str) -> Result<u64, Error> {
+    let mut rest = text.trim();
+    let mut sum = (!rest.is_empty()).then_some(0u64);
+    while let (Some(before), false) = (sum, rest.is_empty()) {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
+        let (number, behind) = rest.split_at(digits);
+        let unit = behind
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(behind.len());
+        let (unit, behind) = behind.split_at(unit);
+        let milliseconds = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => 0,
+        };
+        let part = number.parse::<u64>().ok();
+        let part = part.filter(|_| milliseconds > 0);
+        sum = part
+            .and_then(|part| part.checked_mul(milliseconds))
+            .and_then(|part| part.checked_add(before));
+        rest = behind;
     }
+    sum.ok_or_else(|| {
+        let problem =
+            format!("{text:?} is not a length of time such as 250ms, 90s, 5m, 1h30m or 2d");
+        Error::invalid(argument, problem)
+    })
 }
 
 fn ago(text: &str) -> Option<SignedDuration> {
@@ -147,6 +195,52 @@ mod tests {
         for bad in ["", "yesterday", "5", "5w", "-5m", "2026-13-01", "ä"] {
             let error = time("--since", bad, now).unwrap_err().to_string();
             assert!(error.starts_with("--since: "), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn instants_without_offset_are_those_of_the_zone() {
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        for (text, expected) in [
+            ("2027-03-27", "2027-03-26T23:00:00Z"),
+            ("2027-03-28T03:00", "2027-03-28T01:00:00Z"),
+            ("2027-03-28T03:00:00Z", "2027-03-28T03:00:00Z"),
+        ] {
+            let expected: Timestamp = expected.parse().unwrap();
+            assert_eq!(instant("--at", text, &berlin).unwrap(), expected, "{text}");
+        }
+        // How long ago means nothing where the future is meant.
+        for bad in ["", "15m", "tomorrow", "2027-02-30"] {
+            let error = instant("--at", bad, &berlin).unwrap_err().to_string();
+            assert!(error.starts_with("--at: "), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_have_units() {
+        for (text, expected) in [
+            ("250ms", 250),
+            ("90s", 90_000),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("2d", 172_800_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(duration_ms("--delay", text).unwrap(), expected, "{text}");
+        }
+        for bad in [
+            "",
+            "5",
+            "m",
+            "5w",
+            "-5m",
+            "1.5h",
+            "5m3",
+            "99999999999999999999d",
+            "1ä",
+        ] {
+            let error = duration_ms("--delay", bad).unwrap_err().to_string();
+            assert!(error.starts_with("--delay: "), "{bad}: {error}");
         }
     }
 
