@@ -203,7 +203,7 @@ impl JobLog {
             .query(
                 &format!(
                     "select {COLUMNS} from tidegate.fire_history
-                      where schedule_id = $1 and due_at < coalesce($2, 'infinity') order by due_at desc limit $3"
+                      where schedule_id = $1 and due_at < coalesce($2::timestamptz, 'infinity') order by due_at desc limit $3"
                 ),
                 &[&schedule.id, &before.map(to_postgres), &i64::from(limit)],
             )

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use tidegate_event::Policy;
-
-/// The longest that user code or an endpoint can ask to be left alone.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+use tidegate_job::Backoff;
 
 /// Exponential backoff with full jitter.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,22 +37,19 @@ impl RetryPolicy {
         if attempts >= self.max_attempts {
             return None;
         }
-        let times = self
-            .factor
-            .max(1.0)
-            .powf(f64::from(attempts.saturating_sub(1)));
-        let most = self.max_backoff.as_secs_f64();
-        let ceiling = (self.initial_backoff.as_secs_f64() * times).min(most);
-        let backoff = Duration::from_secs_f64(ceiling * jitter.clamp(0.0, 1.0));
-        let at_least = at_least.unwrap_or_default().min(MAX_RETRY_AFTER);
-        Some(backoff.max(at_least))
+        let backoff = Backoff {
+            initial_ms: self.initial_backoff.as_millis() as u64,
+            factor: self.factor,
+            max_ms: self.max_backoff.as_millis() as u64,
+        };
+        Some(backoff.wait(attempts, jitter, at_least))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_event::Backoff;
+    use tidegate_job::backoff::MAX_RETRY_AFTER;
 
     fn policy() -> RetryPolicy {
         RetryPolicy {
@@ -105,7 +100,7 @@ mod tests {
         assert_eq!(policy().with(&own).max_attempts, 2);
         assert_eq!(policy().with(&own).max_backoff, policy().max_backoff);
         let own = Policy {
-            backoff: Some(Backoff {
+            backoff: Some(tidegate_event::Backoff {
                 initial_ms: 10,
                 factor: 3.0,
                 max_ms: 50,
