@@ -3,6 +3,7 @@
 //! Nested runs: a host call can itself start a run (a save has its beforeSave). Such a run must never queue behind the
 //! runs that wait for it, or all of them wait for ever; [`is_within_call`] lets the pool tell.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,13 +11,19 @@ use serde_json::Value;
 
 use crate::fetch;
 use crate::host::is_unsafe;
-use crate::{Cause, Host, ParseErrorJson, RestCall};
+use crate::{Cause, Host, JobAnswer, JobCall, ParseErrorJson, RestCall};
 
 /// The most calls that one run may have unanswered. `Promise.all` over a few thousand saves is ordinary code.
 pub(crate) const MAX_OPEN_PER_RUN: usize = 10_000;
 
 /// The most bytes of unanswered calls of one isolate.
 pub(crate) const MAX_OPEN_BYTES: usize = 128 * 1024 * 1024;
+
+/// The longest call of a job about itself: a step's result of 256 KiB, and its name.
+const MAX_JOB_CALL_BYTES: usize = 260 * 1024;
+
+/// The longest name of a step, in bytes: the runtime allows 200 characters.
+const MAX_STEP_NAME_BYTES: usize = 800;
 
 tokio::task_local! {
     static WITHIN_CALL: ();
@@ -50,6 +57,17 @@ struct CallJson {
     redirect: Option<String>,
     #[serde(default)]
     call: u32,
+    step: Option<String>,
+    #[serde(default)]
+    op: String,
+    text: Option<String>,
+    done: Option<f64>,
+    total: Option<f64>,
+    message: Option<String>,
+    name: Option<String>,
+    #[serde(default)]
+    value: Value,
+    until_ms: Option<i64>,
 }
 
 /// A host call, understood.
@@ -57,6 +75,7 @@ struct CallJson {
 pub(crate) enum Call {
     Rest(RestCall),
     Fetch(fetch::Request),
+    Job(JobCall),
     /// Ends the fetch with this call id.
     Abort(u32),
 }
@@ -66,10 +85,18 @@ impl Call {
     pub(crate) fn parse(json: &str, position: u32) -> Result<Call, String> {
         let call: CallJson =
             serde_json::from_str(json).map_err(|error| format!("malformed host call: {error}"))?;
+        let names = [&call.step, &call.name].into_iter().flatten();
+        if names
+            .into_iter()
+            .any(|name| name.len() > MAX_STEP_NAME_BYTES)
+        {
+            return Err("malformed host call: a step's name is too long".into());
+        }
         match call.kind.as_str() {
             "rest" => Ok(Call::Rest(RestCall {
                 position,
                 write_position: None,
+                step: call.step,
                 method: call.method,
                 path: call.path,
                 body: call.body,
@@ -85,9 +112,38 @@ impl Call {
                 body: call.body.as_str().map(str::to_owned),
                 redirect: call.redirect,
                 idempotency_key: None,
+                step: call.step,
             })),
+            "job" if json.len() > MAX_JOB_CALL_BYTES => Err(format!(
+                "the call is too large: {} bytes of at most {MAX_JOB_CALL_BYTES}",
+                json.len()
+            )),
+            "job" => call.into_job().map(Call::Job),
             "abort" => Ok(Call::Abort(call.call)),
             kind => Err(format!("unknown host call {kind:?}")),
+        }
+    }
+}
+
+impl CallJson {
+    fn into_job(self) -> Result<JobCall, String> {
+        let missing = |what: &str| format!("malformed host call: {} without {what}", self.op);
+        match self.op.as_str() {
+            "message" => Ok(JobCall::Message(self.text.ok_or_else(|| missing("text"))?)),
+            "progress" => Ok(JobCall::Progress {
+                done: self.done.ok_or_else(|| missing("done"))?,
+                total: self.total,
+                message: self.message,
+            }),
+            "step" => Ok(JobCall::Step {
+                name: self.name.ok_or_else(|| missing("name"))?,
+                value: self.value,
+            }),
+            "sleep" => Ok(JobCall::Sleep {
+                until_ms: self.until_ms.ok_or_else(|| missing("untilMs"))?,
+                name: self.name.ok_or_else(|| missing("name"))?,
+            }),
+            op => Err(format!("unknown host call of a job {op:?}")),
         }
     }
 }
@@ -120,6 +176,11 @@ impl Answer {
         }
     }
 
+    /// That a job's word was taken, or why not.
+    pub(crate) fn to_job(result: Result<(), ParseErrorJson>) -> Answer {
+        Answer::of(&result)
+    }
+
     pub(crate) fn aborted() -> Answer {
         Answer::of::<(), _>(&Err(fetch::Failure::aborted()))
     }
@@ -133,15 +194,33 @@ pub(crate) async fn rest(host: &Arc<dyn Host>, cause: &Arc<Cause>, call: RestCal
     Answer::of(&answer)
 }
 
+/// Has the host answer what a job says about itself.
+pub(crate) async fn job(
+    host: &Arc<dyn Host>,
+    cause: &Arc<Cause>,
+    call: JobCall,
+) -> Result<JobAnswer, ParseErrorJson> {
+    WITHIN_CALL
+        .scope((), async { host.job(cause, call).await })
+        .await
+}
+
 /// Makes an HTTP request.
 pub(crate) async fn fetch(fetcher: &fetch::Fetcher, request: fetch::Request) -> Answer {
     Answer::of(&fetcher.fetch(request).await)
 }
 
 /// How many writes and outbound requests a run has made. Reads are not counted: they may differ between attempts, and
-/// what is counted names a write to the next attempt.
+/// what is counted names a write to the next attempt. Each step of a job is counted by itself, because the next attempt
+/// may skip it.
 #[derive(Debug, Default)]
 pub(crate) struct Made {
+    outside: Counts,
+    steps: HashMap<String, Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     writes: u32,
     requests: u32,
 }
@@ -151,15 +230,26 @@ impl Made {
     pub(crate) fn number(&mut self, cause: &Cause, call: &mut Call) {
         match call {
             Call::Rest(rest) if rest.is_write() => {
-                self.writes += 1;
-                rest.write_position = Some(self.writes);
+                let counts = self.counts(rest.step.as_deref());
+                counts.writes += 1;
+                rest.write_position = Some(counts.writes);
             }
             Call::Fetch(request) if is_unsafe(&request.method) => {
-                self.requests += 1;
-                let scope = cause.effects.as_ref();
-                request.idempotency_key = scope.map(|scope| scope.idempotency_key(self.requests));
+                let counts = self.counts(request.step.as_deref());
+                counts.requests += 1;
+                request.idempotency_key = cause.effects.as_ref().map(|scope| match &request.step {
+                    Some(step) => scope.step(step).idempotency_key(counts.requests),
+                    None => scope.idempotency_key(counts.requests),
+                });
             }
             _ => {}
+        }
+    }
+
+    fn counts(&mut self, step: Option<&str>) -> &mut Counts {
+        match step {
+            None => &mut self.outside,
+            Some(step) => self.steps.entry(step.to_owned()).or_default(),
         }
     }
 }
@@ -190,7 +280,7 @@ mod tests {
             match call {
                 Call::Rest(rest) => rest.write_position.map(|n| n.to_string()),
                 Call::Fetch(request) => request.idempotency_key,
-                Call::Abort(_) => None,
+                Call::Job(_) | Call::Abort(_) => None,
             }
         };
         let calls = [
@@ -216,9 +306,75 @@ mod tests {
                 r#"{"kind":"fetch","method":"PUT","url":"x"}"#,
                 Some("e:afterSave:A:2/2"),
             ),
+            (
+                r#"{"kind":"rest","method":"POST","path":"a","step":"s"}"#,
+                Some("1"),
+            ),
+            (
+                r#"{"kind":"fetch","method":"POST","url":"x","step":"s"}"#,
+                Some("e:afterSave:A:2[s]/1"),
+            ),
+            (
+                r#"{"kind":"rest","method":"POST","path":"a","step":"t"}"#,
+                Some("1"),
+            ),
+            (
+                r#"{"kind":"rest","method":"POST","path":"a","step":"s"}"#,
+                Some("2"),
+            ),
+            (r#"{"kind":"job","op":"message","text":"m"}"#, None),
+            (r#"{"kind":"rest","method":"POST","path":"a"}"#, Some("3")),
         ];
         for (json, expected) in calls {
             assert_eq!(number(json).as_deref(), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_a_job_says_is_read_and_nonsense_is_refused() {
+        let read = |json: &str| match Call::parse(json, 0) {
+            Ok(Call::Job(call)) => Ok(call),
+            Ok(other) => panic!("{other:?}"),
+            Err(why) => Err(why),
+        };
+        let progress = JobCall::Progress {
+            done: 1.5,
+            total: Some(3.0),
+            message: None,
+        };
+        let said = r#"{"kind":"job","op":"progress","done":1.5,"total":3}"#;
+        assert_eq!(read(said), Ok(progress));
+        let step = JobCall::Step {
+            name: "a".into(),
+            value: serde_json::json!([null]),
+        };
+        let said = r#"{"kind":"job","op":"step","name":"a","value":[null]}"#;
+        assert_eq!(read(said), Ok(step));
+        let sleep = JobCall::Sleep {
+            name: "sleep 1".into(),
+            until_ms: 8_640_000_000_000_000,
+        };
+        let said = r#"{"kind":"job","op":"sleep","name":"sleep 1","untilMs":8640000000000000}"#;
+        assert_eq!(read(said), Ok(sleep));
+        let long = "x".repeat(MAX_JOB_CALL_BYTES);
+        for (json, why) in [
+            (
+                r#"{"kind":"job","op":"sleep","name":"a"}"#,
+                "without untilMs",
+            ),
+            (r#"{"kind":"job","op":"step"}"#, "without name"),
+            (r#"{"kind":"job","op":"message","text":1}"#, "malformed"),
+            (r#"{"kind":"job"}"#, "unknown"),
+            (
+                &format!(r#"{{"kind":"job","op":"message","text":"{long}"}}"#),
+                "too large",
+            ),
+            (
+                &format!(r#"{{"kind":"rest","step":"{}"}}"#, &long[..900]),
+                "too long",
+            ),
+        ] {
+            assert!(read(json).unwrap_err().contains(why), "{why}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! submit ─▶ pending ─▶ frames ─▶ isolate ─▶ frames ─▶ heard ─▶ the caller
-//!              ▲                                        └─ [call]: host calls ─▶ answers
+//!              ▲                        [hear]          └─ [call]: host calls ─▶ answers
 //!              └─ [watch]: deadlines, runs stuck behind another's loop, kills
 //! ```
 //!
@@ -10,22 +10,23 @@
 //! stuck through no fault of its own is moved and not failed; begun again it does nothing twice (see [`crate::tape`]).
 
 mod call;
+mod hear;
 mod watch;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
+use crate::Host;
 use crate::board::{Board, SLOTS};
 use crate::calls::Made;
 use crate::fetch::Fetcher;
-use crate::frame::{Failure, FromIsolate, Level, ToIsolate};
+use crate::frame::ToIsolate;
 use crate::job::{Job, Reply};
 use crate::process::Process;
 use crate::tape::Asked;
-use crate::{Host, logs};
 
 /// How many runs an isolate may hold unstarted: enough for large batches, few enough to be moved when it gets stuck.
 /// One that got stuck starts again with one, and gains one for each run that ends.
@@ -43,6 +44,8 @@ pub(crate) struct Child {
     services: Arc<Services>,
     /// How many callers may wait for it, beside those of nested runs.
     capacity: usize,
+    /// With more than this in its heap it gets no second job.
+    spare_heap_bytes: u64,
     state: Mutex<State>,
     /// Frames wait to be written.
     pub(crate) wake: Notify,
@@ -50,13 +53,15 @@ pub(crate) struct Child {
     open: AtomicUsize,
     /// Callers that wait.
     load: AtomicUsize,
-    /// False once it gets no new runs; then it is ended when it is empty.
-    accepting: AtomicBool,
+    /// It gets no new runs, and is ended when it is empty.
+    retired: AtomicBool,
     stuck: AtomicBool,
     /// It computed for so long that it was told to give way.
     is_hog: AtomicBool,
-    /// It serves one run only.
+    /// It serves one run at a time, and none that could share it.
     dedicated: AtomicBool,
+    /// When its last run ended.
+    idle_since_ns: AtomicU64,
     /// It has finished a run, or was asked to end.
     proven: AtomicBool,
 }
@@ -97,6 +102,7 @@ struct Pending {
     /// The outcome of a handler that counts as run only when nothing of it is left.
     outcome: Option<String>,
     cancelled: bool,
+    aborted: bool,
 }
 
 /// A host call that waits for its answer.
@@ -111,6 +117,7 @@ impl Child {
         board: Board,
         services: Arc<Services>,
         capacity: usize,
+        spare_heap_bytes: u64,
     ) -> Child {
         let state = State {
             out: Vec::new(),
@@ -129,14 +136,16 @@ impl Child {
             board,
             services,
             capacity,
+            spare_heap_bytes,
             state: Mutex::new(state),
             wake: Notify::new(),
             open: AtomicUsize::new(0),
             load: AtomicUsize::new(0),
-            accepting: AtomicBool::new(true),
+            retired: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             is_hog: AtomicBool::new(false),
             dedicated: AtomicBool::new(false),
+            idle_since_ns: AtomicU64::new(0),
             proven: AtomicBool::new(false),
         }
     }
@@ -151,8 +160,27 @@ impl Child {
         self.open.load(Ordering::Acquire) == 0
     }
 
+    fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// True while it takes runs that share it.
     pub(crate) fn is_accepting(&self) -> bool {
-        self.accepting.load(Ordering::Acquire)
+        !self.is_retired() && !self.is_dedicated()
+    }
+
+    /// True while a run could have it for itself.
+    pub(crate) fn can_be_had_alone(&self) -> bool {
+        !self.is_retired() && self.is_empty()
+    }
+
+    /// True while it waits for another run that wants to be alone.
+    pub(crate) fn is_spare(&self) -> bool {
+        self.is_dedicated() && self.can_be_had_alone()
+    }
+
+    pub(crate) fn idle_since_ns(&self) -> u64 {
+        self.idle_since_ns.load(Ordering::Acquire)
     }
 
     /// True while new runs are better given to another isolate.
@@ -181,7 +209,12 @@ impl Child {
         let unstarted = (state.submitted - state.taken_back).saturating_sub(self.board.started());
         // Nested runs ignore both limits: those that fill them may be waiting for this very run.
         let has_room = job.nested || self.load() < self.capacity && unstarted < state.window;
-        if !self.is_accepting() || state.ended || !has_room {
+        let is_open = if job.exclusive {
+            self.can_be_had_alone()
+        } else {
+            self.is_accepting()
+        };
+        if !is_open || state.ended || !has_room {
             return Err(job);
         }
         let Some(slot) = state.free_slots.pop() else {
@@ -189,7 +222,6 @@ impl Child {
         };
         if job.exclusive {
             self.dedicated.store(true, Ordering::Release);
-            self.accepting.store(false, Ordering::Release);
         }
         state.last_run = state.last_run.checked_add(1).unwrap_or(1);
         state.submitted += 1;
@@ -215,12 +247,16 @@ impl Child {
 
     /// Gives it no new runs; kills it once it is empty.
     pub(crate) fn retire(&self) {
-        self.accepting.store(false, Ordering::Release);
+        self.accept_no_more();
         self.end_if_done();
     }
 
+    fn accept_no_more(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
     fn end_if_done(&self) {
-        if self.is_empty() && !self.is_accepting() {
+        if self.is_empty() && self.is_retired() {
             self.proven.store(true, Ordering::Release);
             self.process.kill();
         }
@@ -233,7 +269,7 @@ impl Child {
     }
 
     fn kill_for(&self, why: &'static str, culprit: Option<u32>) {
-        self.accepting.store(false, Ordering::Release);
+        self.accept_no_more();
         let mut state = self.state();
         if state.killed.is_none() {
             state.killed = Some(Killed { why, culprit });
@@ -249,92 +285,28 @@ impl Child {
         std::mem::swap(buffer, &mut self.state().out);
     }
 
-    /// Acts on a frame from the isolate.
-    pub(crate) fn heard(self: &Arc<Self>, frame: FromIsolate) {
-        match frame {
-            FromIsolate::Done { run, json } => self.done(run, json),
-            FromIsolate::End { run } => self.end(run),
-            FromIsolate::Call { run, call, json } => self.call(run, call, json),
-            FromIsolate::Log { run, level, text } => self.log(run, level, text),
-            FromIsolate::Failed { run, why } => self.failed(run, why),
-            FromIsolate::Poisoned { why } => {
-                tracing::info!(
-                    isolate.pid = self.process.pid(),
-                    why,
-                    "an isolate is replaced"
-                );
-                self.accepting.store(false, Ordering::Release);
-            }
-        }
-    }
-
-    fn done(&self, run: u32, json: &str) {
-        let mut state = self.state();
-        let Some(pending) = state.pending.get_mut(&run) else {
-            return;
-        };
-        if pending.job.handler.ends_with_its_last_call() {
-            pending.outcome.get_or_insert_with(|| json.to_owned());
-        } else {
-            self.answer_caller(pending, Reply::Outcome(json.to_owned()));
-        }
-    }
-
-    fn end(&self, run: u32) {
-        let mut state = self.state();
-        let Some(mut pending) = self.remove(&mut state, run) else {
-            return;
-        };
-        state.window = MAX_WINDOW.min(state.window + 1);
-        let no_outcome = || Reply::Crashed("it ended without an outcome".into());
-        pending.job.answer(
-            pending
-                .outcome
-                .take()
-                .map_or_else(no_outcome, Reply::Outcome),
-        );
-        drop(state);
-        self.proven.store(true, Ordering::Release);
-        self.end_if_done();
-    }
-
-    fn failed(&self, run: u32, why: Failure) {
-        let mut state = self.state();
-        let Some(pending) = state.pending.get_mut(&run) else {
-            return;
-        };
-        let reply = match why {
-            Failure::Interrupted => Reply::TimedOut,
-            Failure::OutOfMemory => Reply::OutOfMemory,
-        };
-        self.answer_caller(pending, reply);
-    }
-
-    fn log(&self, run: u32, level: Level, text: &str) {
-        let mut state = self.state();
-        let Some(pending) = state.pending.get_mut(&run) else {
-            drop(state);
-            return logs::module(level, text);
-        };
-        pending.log_lines += 1;
-        pending.log_bytes += text.len();
-        let is_repeated = pending.log_lines <= pending.job.shown_lines;
-        if !is_repeated && pending.log_bytes <= logs::MAX_BYTES_PER_RUN {
-            pending.job.shown_lines = pending.log_lines;
-            if !pending.job.is_answered() {
-                pending.job.logs.push(level, text);
-            }
-            let (cause, handler) = (pending.job.cause.clone(), pending.job.handler.clone());
-            drop(state);
-            logs::run(&cause, &handler, level, text);
-        }
-    }
-
     /// Answers the caller of a run that stays open.
     fn answer_caller(&self, pending: &mut Pending, reply: Reply) {
         if !pending.job.is_answered() {
             self.load.fetch_sub(1, Ordering::AcqRel);
             pending.job.answer(reply);
+        }
+    }
+
+    /// Ends a run here and now: its caller is answered, what it still says is passed over, and the process gets no other.
+    fn give_up(&self, state: &mut State, run: u32, reply: Reply) {
+        let Some(mut pending) = self.remove(state, run) else {
+            return;
+        };
+        self.accept_no_more();
+        pending.abort_fetches();
+        pending.job.answer(reply);
+        if pending.job.exclusive {
+            self.proven.store(true, Ordering::Release);
+            self.process.kill();
+        } else {
+            ToIsolate::Cancel { run }.put(&mut state.out);
+            self.wake.notify_one();
         }
     }
 
@@ -368,6 +340,7 @@ impl Pending {
             log_bytes: 0,
             outcome: None,
             cancelled: false,
+            aborted: false,
         }
     }
 

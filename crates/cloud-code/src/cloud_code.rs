@@ -7,7 +7,7 @@ use tidegate_event::TriggerSet;
 use crate::bundle::Bundle;
 use crate::child::Services;
 use crate::fetch::Fetcher;
-use crate::job::{Job, Reply};
+use crate::job::{Job, Place, Reply};
 use crate::pool::Pool;
 use crate::request_text::request_text;
 use crate::run::{OutcomeJson, ThrewJson};
@@ -106,9 +106,12 @@ impl CloudCode {
             )
             .into();
         }
-        let exclusive =
-            self.isolation == Isolation::PerRun || matches!(run.handler, Handler::Job(_));
-        let (job, reply) = Job::new(&run, request, exclusive);
+        let place = match (self.isolation, &run.handler) {
+            (Isolation::PerRun, _) => Place::Fresh,
+            (Isolation::Shared, Handler::Job(_)) => Place::Alone,
+            (Isolation::Shared, _) => Place::Shared,
+        };
+        let (job, reply) = Job::new(&run, request, place);
         self.pool.dispatch(job);
         let closed = || (Reply::Crashed("the release was closed".into()), None);
         let (reply, logs) = reply.await.unwrap_or_else(|_| closed());
@@ -119,8 +122,10 @@ impl CloudCode {
                 after: run.soft_deadline,
             },
             Reply::Crashed(reason) => Outcome::Crashed { reason },
+            Reply::Killed => Outcome::Killed,
+            Reply::Suspended(until_ms) => Outcome::Suspended { until_ms },
         };
-        let logs = logs.filter(|_| kind(&outcome) != "returned");
+        let logs = logs.filter(|_| !matches!(kind(&outcome), "returned" | "suspended"));
         Ran { outcome, logs }
     }
 
@@ -211,5 +216,7 @@ fn kind(outcome: &Outcome) -> &'static str {
         Outcome::Threw { .. } => "threw",
         Outcome::TimedOut { .. } => "timed_out",
         Outcome::Crashed { .. } => "crashed",
+        Outcome::Killed => "killed",
+        Outcome::Suspended { .. } => "suspended",
     }
 }

@@ -36,7 +36,7 @@ pub struct Config {
 /// Which runs may share an isolate, and so the module's state and its fate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Isolation {
-    /// Runs share isolates, as requests share a Node process. Jobs always have their own.
+    /// Runs share isolates, as requests share a Node process. A job has one for itself while it runs.
     #[default]
     Shared,
     /// Every run gets a fresh fork.

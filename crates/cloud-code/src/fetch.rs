@@ -51,6 +51,8 @@ pub(crate) struct Request {
     pub redirect: Option<String>,
     /// Sent as Idempotency-Key with what is not safe to repeat, unless the code sends its own.
     pub idempotency_key: Option<String>,
+    /// The step of a job that makes it.
+    pub step: Option<String>,
 }
 
 /// The answer as JavaScript gets it.

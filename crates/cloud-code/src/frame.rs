@@ -33,6 +33,8 @@ pub(crate) enum ToIsolate<'a> {
     Answer { call: u32, ok: bool, json: &'a str },
     /// Forget a run; it is answered with [`FromIsolate::End`].
     Cancel { run: u32 },
+    /// Tell a run that it is to end.
+    Abort { run: u32 },
 }
 
 /// What an isolate tells the server.
@@ -55,6 +57,8 @@ pub(crate) enum FromIsolate<'a> {
     /// Nothing of this run is left: its outcome is known or no longer wanted, and no call or timer is open.
     End {
         run: u32,
+        /// What JavaScript holds now.
+        heap_bytes: u64,
     },
     /// The isolate stopped this run itself.
     Failed {
@@ -105,6 +109,7 @@ impl ToIsolate<'_> {
                 out.extend(json.as_bytes());
             }),
             ToIsolate::Cancel { run } => frame(out, 3, |out| out.extend(run.to_le_bytes())),
+            ToIsolate::Abort { run } => frame(out, 4, |out| out.extend(run.to_le_bytes())),
         }
     }
 }
@@ -126,6 +131,9 @@ impl<'a> ToIsolate<'a> {
                 json: payload.rest_text()?,
             }),
             3 => Ok(ToIsolate::Cancel {
+                run: payload.u32()?,
+            }),
+            4 => Ok(ToIsolate::Abort {
                 run: payload.u32()?,
             }),
             _ => Err(Malformed("unknown kind")),
@@ -150,7 +158,10 @@ impl FromIsolate<'_> {
                 out.extend(run.to_le_bytes());
                 out.extend(json.as_bytes());
             }),
-            FromIsolate::End { run } => frame(out, 19, |out| out.extend(run.to_le_bytes())),
+            FromIsolate::End { run, heap_bytes } => frame(out, 19, |out| {
+                out.extend(run.to_le_bytes());
+                out.extend(heap_bytes.to_le_bytes());
+            }),
             FromIsolate::Failed { run, why } => frame(out, 20, |out| {
                 out.extend(run.to_le_bytes());
                 out.push(why as u8);
@@ -180,6 +191,7 @@ impl<'a> FromIsolate<'a> {
             }),
             19 => Ok(FromIsolate::End {
                 run: payload.u32()?,
+                heap_bytes: payload.u64()?,
             }),
             20 => {
                 let run = payload.u32()?;
@@ -220,6 +232,7 @@ mod tests {
                 json: "",
             },
             ToIsolate::Cancel { run: 0 },
+            ToIsolate::Abort { run: 1 },
         ];
         let mut stream = Vec::new();
         frames.iter().for_each(|frame| frame.put(&mut stream));

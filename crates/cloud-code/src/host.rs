@@ -22,6 +22,51 @@ pub trait Host: Send + Sync + 'static {
         cause: &Arc<Cause>,
         call: RestCall,
     ) -> BoxFuture<'static, Result<RestAnswer, ParseErrorJson>>;
+
+    /// Answers what a job says about itself; only runs of [`crate::Handler::Job`] get here.
+    ///
+    /// As with [`Host::call`] answers may overtake each other, and a call goes on when its run is over: what it stores
+    /// must be fenced by [`Cause::run`].
+    fn job(
+        &self,
+        cause: &Arc<Cause>,
+        call: JobCall,
+    ) -> BoxFuture<'static, Result<JobAnswer, ParseErrorJson>>;
+}
+
+/// What a job says about itself. Every field is what user code chose to send.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobCall {
+    /// `request.message(text)`.
+    Message(String),
+    /// `request.progress(done, total, message)`: at most four a second, and the last one. Numbers are finite.
+    Progress {
+        done: f64,
+        total: Option<f64>,
+        message: Option<String>,
+    },
+    /// A step has ended with this value, at most 256 KiB of JSON: to be remembered before it is answered.
+    Step { name: String, value: Value },
+    /// The job wants to go on at this time; milliseconds since 1970.
+    Sleep { name: String, until_ms: i64 },
+}
+
+/// The answer to a [`JobCall`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobAnswer {
+    Done,
+    /// To [`JobCall::Sleep`]: the run ends here with [`crate::Outcome::Suspended`], and nothing of it goes on.
+    Suspend {
+        until_ms: i64,
+    },
+}
+
+/// Which attempt of which job run this is. The number of a claim, `fence`, tells an attempt that lost its lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunScope {
+    pub id: u64,
+    pub fence: u64,
+    pub worker: Arc<str>,
 }
 
 /// Why a run happens. Opaque to JavaScript and handed back with each of its calls.
@@ -39,6 +84,8 @@ pub struct Cause {
     pub nesting: u32,
     /// Where its writes are recorded; None when nobody will make them again.
     pub effects: Option<EffectScope>,
+    /// The job run that makes this run's calls, also those of handlers within them.
+    pub run: Option<RunScope>,
     pub context: Map<String, Value>,
     pub ip: Option<String>,
     pub headers: BTreeMap<String, String>,
@@ -51,8 +98,11 @@ pub struct Cause {
 pub struct RestCall {
     /// The how-manieth call of its run this is, from 0: the same code makes the same calls in the same order.
     pub position: u32,
-    /// The how-manieth write of its run this is, from 1; None for a read. Attempts may read differently.
+    /// The how-manieth write of its run or, where there is one, of its step this is, from 1; None for a read. Attempts
+    /// may read differently.
     pub write_position: Option<u32>,
+    /// The step of a job that makes the call; see [`EffectScope::step`].
+    pub step: Option<String>,
     pub method: String,
     /// Relative to the mount: `classes/Order/abc`.
     pub path: String,

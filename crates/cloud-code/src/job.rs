@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::clock::{nanos, now_ns};
+use crate::frame::Level;
 use crate::tape::Tape;
-use crate::{Cause, Handler, Run, calls, logs};
+use crate::{Cause, Control, Handler, Run, calls, logs};
 
 /// How often a run may be begun again because its isolate died.
 const MAX_REPEATS: u8 = 3;
@@ -32,6 +33,9 @@ pub(crate) struct Details {
     pub hard_deadline_ns: u64,
     /// Gets an isolate of its own.
     pub exclusive: bool,
+    /// That isolate may serve the next such run, if this one leaves nothing behind.
+    pub leaves_isolate: bool,
+    pub control: Option<Control>,
     /// Runs on behalf of a run that waits for it.
     pub nested: bool,
     /// What it has asked so far.
@@ -40,6 +44,8 @@ pub(crate) struct Details {
     pub shown_lines: u32,
     /// The last of them.
     pub logs: logs::Kept,
+    /// Who hears them at once.
+    live: Option<logs::Live>,
     /// How often it may still be begun again, for either reason.
     repeats: u8,
     displacements: u8,
@@ -54,6 +60,19 @@ pub(crate) enum Reply {
     OutOfMemory,
     TimedOut,
     Crashed(String),
+    Killed,
+    Suspended(i64),
+}
+
+/// Which isolate a run gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// One that others use too.
+    Shared,
+    /// One that nobody else uses while it runs.
+    Alone,
+    /// One that nobody else ever used or uses.
+    Fresh,
 }
 
 impl Deref for Job {
@@ -74,11 +93,15 @@ impl Job {
     pub(crate) fn new(
         run: &Run,
         request: String,
-        exclusive: bool,
+        place: Place,
     ) -> (Job, oneshot::Receiver<(Reply, Option<String>)>) {
         let (reply, replied) = oneshot::channel();
         let now = now_ns();
         let soft_deadline_ns = now.saturating_add(nanos(run.soft_deadline));
+        // Whether a job is tried again is decided where its attempts are counted, and nowhere else.
+        let may_begin_again = !matches!(run.handler, Handler::Job(_));
+        let control = run.control.clone();
+        let live = control.as_ref().and_then(|control| control.logs.clone());
         let hard_deadline_ns = now.saturating_add(nanos(run.hard_deadline));
         let details = Details {
             handler: run.handler.clone(),
@@ -87,13 +110,20 @@ impl Job {
             cause: run.cause.clone(),
             soft_deadline_ns,
             hard_deadline_ns: hard_deadline_ns.max(soft_deadline_ns.saturating_add(MIN_GRACE_NS)),
-            exclusive,
+            exclusive: place != Place::Shared,
+            leaves_isolate: place == Place::Alone,
+            control,
             nested: calls::is_within_call(),
             tape: Tape::default(),
             shown_lines: 0,
             logs: logs::Kept::default(),
-            repeats: MAX_REPEATS,
-            displacements: MAX_DISPLACEMENTS,
+            live: live.map(logs::Live::new),
+            repeats: if may_begin_again { MAX_REPEATS } else { 0 },
+            displacements: if may_begin_again {
+                MAX_DISPLACEMENTS
+            } else {
+                0
+            },
             reply: Some(reply),
         };
         (Job(Box::new(details)), replied)
@@ -101,6 +131,7 @@ impl Job {
 
     /// Answers the caller, and gives it what the run has printed. Only the first answer counts.
     pub(crate) fn answer(&mut self, reply: Reply) {
+        self.live = None;
         if let Some(caller) = self.reply.take() {
             let _ = caller.send((reply, self.logs.take())); // A caller that is gone wants no answer.
         }
@@ -108,6 +139,24 @@ impl Job {
 
     pub(crate) fn is_answered(&self) -> bool {
         self.reply.is_none()
+    }
+
+    /// Shows a line that it printed, to whoever wants to see it.
+    pub(crate) fn print(&mut self, level: Level, text: &str) {
+        if !self.is_answered() {
+            self.logs.push(level, text);
+        }
+        if let Some(live) = &mut self.live {
+            live.send(level, text);
+        }
+    }
+
+    pub(crate) fn is_to_be_killed(&self) -> bool {
+        (self.control.as_ref()).is_some_and(|control| control.kill.is_cancelled())
+    }
+
+    pub(crate) fn is_to_be_aborted(&self) -> bool {
+        (self.control.as_ref()).is_some_and(|control| control.abort.is_cancelled())
     }
 
     /// Asks to take it from an isolate that is busy with another's code; granted a few times.

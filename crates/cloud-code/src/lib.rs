@@ -24,6 +24,7 @@ pub mod host;
 pub mod isolate;
 mod job;
 mod logs;
+mod manifest;
 mod metrics;
 mod pool;
 pub mod post;
@@ -38,10 +39,12 @@ pub use bundle::{Bundle, Bundler, bundle};
 pub use cloud_code::CloudCode;
 pub use config::{Config, Egress, Isolation};
 pub use error::Error;
-pub use host::{Cause, Host, ParseErrorJson, RestAnswer, RestCall};
+pub use host::{Cause, Host, JobAnswer, JobCall, ParseErrorJson, RestAnswer, RestCall, RunScope};
 pub use isolate::isolate_main;
+pub use logs::LogLine;
+pub use manifest::{JobDefinition, Manifest, ScheduleDefinition, WorkflowDefinition};
 pub use post::{PostError, Posted, Poster};
-pub use run::{Handler, Manifest, Outcome, Ran, Run};
+pub use run::{Control, Handler, Outcome, Ran, Run};
 
 /// Makes a test binary serve as [`Config::executable`]: `Config::new(std::env::current_exe()?)` then works in tests.
 ///

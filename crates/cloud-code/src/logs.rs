@@ -3,6 +3,9 @@
 //! Invariant: a line of user code is one event. It cannot begin a second one, nor colour a terminal.
 
 use std::fmt::{Display, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
 
 use crate::frame::Level;
 use crate::{Cause, Handler};
@@ -18,6 +21,69 @@ const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// The most of a run's output that is kept to be stored with its failure; the oldest lines go first.
 const MAX_KEPT_BYTES: usize = 16 * 1024;
+
+/// A line that a run printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// `error`, `warn`, `info` or `debug`.
+    pub level: &'static str,
+    /// One line of at most some 8 KiB; control characters are written out.
+    pub text: String,
+    /// When the server heard it, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// The lines of one run for somebody who reads them while it goes on.
+pub(crate) struct Live {
+    lines: mpsc::Sender<LogLine>,
+    /// A place in the channel for the word that lines were dropped. None if there was none to be had.
+    last: Option<mpsc::OwnedPermit<LogLine>>,
+    dropped: u64,
+}
+
+impl Live {
+    pub(crate) fn new(lines: mpsc::Sender<LogLine>) -> Live {
+        Live {
+            last: lines.clone().try_reserve_owned().ok(),
+            lines,
+            dropped: 0,
+        }
+    }
+
+    /// Never waits: a slow reader loses lines, and is told how many.
+    pub(crate) fn send(&mut self, level: Level, text: &str) {
+        if self.dropped > 0 && self.lines.try_send(dropped(self.dropped)).is_ok() {
+            self.dropped = 0;
+        }
+        let line = LogLine {
+            level: name_of(level),
+            text: printable(text),
+            at_ms: now_ms(),
+        };
+        self.dropped += u64::from(self.lines.try_send(line).is_err());
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if let Some(last) = self.last.take().filter(|_| self.dropped > 0) {
+            last.send(dropped(self.dropped));
+        }
+    }
+}
+
+fn dropped(lines: u64) -> LogLine {
+    LogLine {
+        level: name_of(Level::Warn),
+        text: format!("{lines} lines were dropped here: there were more than could be stored"),
+        at_ms: now_ms(),
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}
 
 /// The last lines of one run.
 #[derive(Default)]
@@ -123,6 +189,30 @@ mod tests {
         assert!(text.starts_with("info: line ") && text.ends_with("\ninfo: line 9999"));
         kept.push(Level::Error, &"\u{1}".repeat(MAX_LINE_BYTES));
         assert!(kept.take().unwrap().len() < MAX_KEPT_BYTES);
+    }
+
+    #[test]
+    fn a_reader_that_is_slow_is_told_what_it_missed() {
+        let (sender, mut lines) = mpsc::channel(3);
+        let mut live = Live::new(sender);
+        let mut read = || {
+            let all = std::iter::from_fn(|| lines.try_recv().ok());
+            all.map(|line| line.text).collect::<Vec<_>>()
+        };
+        (1..=4).for_each(|n| live.send(Level::Info, &n.to_string()));
+        let heard = read();
+        assert_eq!(heard, ["1", "2"]);
+        (5..=7).for_each(|n| live.send(Level::Info, &n.to_string()));
+        drop(live);
+        let heard = read();
+        assert!(
+            heard[0].starts_with("2 lines") && heard[1] == "5",
+            "{heard:?}"
+        );
+        assert!(
+            heard[2].starts_with("2 lines") && heard.len() == 3,
+            "{heard:?}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Names of what this crate measures.
 
-/// Runs that have an outcome, by `outcome`: returned, threw, timed_out, crashed.
+/// Runs that have an outcome, by `outcome`: returned, threw, timed_out, crashed, killed, suspended.
 pub(crate) const RUNS_TOTAL: &str = "tidegate_cloud_code_runs_total";
 
 /// Isolates that were killed because a run did not stop.

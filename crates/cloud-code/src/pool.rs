@@ -35,8 +35,14 @@ const PROCESSES_PER_ISOLATE: usize = 4;
 /// not before this: what comes next has to wait so long.
 const PATIENCE_NS: u64 = 5_000_000_000;
 
-/// How many processes there may be that serve one run only: jobs, or all runs of [`Isolation::PerRun`].
+/// How many processes there may be that serve one run at a time: jobs, or all runs of [`Isolation::PerRun`].
 const DEDICATED_PER_ISOLATE: usize = 64;
+
+/// How long an isolate that has served a job waits for the next one.
+const SPARE_NS: u64 = 1_000_000_000;
+
+/// An isolate whose heap holds more than this part of its limit after a job is not given to another.
+const SPARE_HEAP_DIVISOR: u64 = 4;
 
 /// A fork that failed is tried again after this, then after twice this, and so on up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
@@ -47,6 +53,7 @@ pub(crate) struct Pool {
     services: Arc<Services>,
     isolates: usize,
     capacity: usize,
+    spare_heap_bytes: u64,
     state: Mutex<State>,
     waiting: AtomicUsize,
     keeper_sleeps: AtomicBool,
@@ -79,6 +86,7 @@ impl Pool {
             } else {
                 config.max_in_flight.max(1)
             },
+            spare_heap_bytes: config.memory_limit_bytes / SPARE_HEAP_DIVISOR,
             state: Mutex::default(),
             waiting: AtomicUsize::new(0),
             keeper_sleeps: AtomicBool::new(false),
@@ -167,10 +175,11 @@ impl Pool {
         }
     }
 
-    /// True while any run is open or any isolate is missing.
+    /// True while any run is open, or there are more or less isolates than wanted.
     fn is_busy(&self) -> bool {
         let state = self.state();
-        state.has_runs() || state.accepting() != self.isolates
+        let has_spare = || state.children.iter().any(|child| child.is_spare());
+        state.has_runs() || state.accepting() != self.isolates || has_spare()
     }
 
     fn tick(&self) {
@@ -179,21 +188,30 @@ impl Pool {
         let moved = children.iter().flat_map(|child| child.tick(now)).collect();
         let mut state = self.state();
         self.requeue(&mut state, moved);
-        let expired = state.queue.take_expired(now);
+        let expired = state.queue.take(|job| now >= job.soft_deadline_ns);
+        let killed = state.queue.take(|job| job.is_to_be_killed());
         self.waiting.store(state.queue.len(), Ordering::Release);
-        self.trim(&state);
+        self.trim(&state, now);
         drop(state);
         expired
             .into_iter()
             .for_each(|mut job| job.answer(Reply::TimedOut));
+        killed
+            .into_iter()
+            .for_each(|mut job| job.answer(Reply::Killed));
     }
 
-    /// Ends idle isolates that were forked beyond the number wanted, and those that are retired and empty.
-    fn trim(&self, state: &State) {
+    /// Ends idle isolates that were forked beyond the number wanted, that have waited long for a job, or that are
+    /// retired and empty.
+    fn trim(&self, state: &State, now_ns: u64) {
         let mut surplus = state.accepting().saturating_sub(self.isolates);
         for child in state.children.iter().rev() {
-            let idle = child.is_empty();
-            if idle && (!child.is_accepting() || surplus > 0) {
+            let is_wanted = if child.is_spare() {
+                now_ns.saturating_sub(child.idle_since_ns()) < SPARE_NS
+            } else {
+                child.is_accepting() && surplus == 0
+            };
+            if child.is_empty() && !is_wanted {
                 surplus -= usize::from(child.is_accepting());
                 child.retire();
             }
@@ -234,7 +252,8 @@ impl Pool {
         let lacking = if accepting < self.isolates {
             true
         } else if state.queue.has_exclusive() {
-            !usable.any(|child| child.is_empty())
+            let mut children = state.children.iter();
+            !children.any(|child| child.can_be_had_alone() && !child.is_stuck())
         } else {
             state.queue.has_shared() && usable.next().is_none()
         };
@@ -270,6 +289,7 @@ impl Pool {
             forked.board,
             self.services.clone(),
             self.capacity,
+            self.spare_heap_bytes,
         );
         let child = Arc::new(child);
         let mut state = self.state();
@@ -305,7 +325,7 @@ impl Pool {
             .children
             .iter()
             .for_each(|child| child.kill("was killed: its release was closed"));
-        for mut job in state.queue.take_expired(u64::MAX) {
+        for mut job in state.queue.take(|_| true) {
             job.answer(Reply::Crashed("its release was closed".into()));
         }
         self.keeper.notify_one();
@@ -346,16 +366,22 @@ impl State {
     }
 }
 
-/// Gives the run to the least busy isolate that can take it, or gives it back.
+/// Gives the run to the least busy isolate that can take it, or gives it back. A run that wants to be alone gets one
+/// that others like it have had before, if there is one.
 fn place(children: &[Arc<Child>], mut job: Job) -> Result<(), Job> {
     let now = now_ns();
     let mut refused: Option<&Arc<Child>> = None;
     loop {
-        let candidates = children.iter().filter(|child| {
-            child.is_accepting() && !child.is_stuck() && (!job.exclusive || child.is_empty())
-        });
+        let is_open = |child: &Arc<Child>| {
+            if job.exclusive {
+                child.can_be_had_alone()
+            } else {
+                child.is_accepting()
+            }
+        };
+        let candidates = (children.iter()).filter(|child| is_open(child) && !child.is_stuck());
         // From the least busy to the most: after a refusal only those that come later in that order.
-        let order = |child: &Arc<Child>| (child.load(), child.process.pid());
+        let order = |child: &Arc<Child>| (!child.is_dedicated(), child.load(), child.process.pid());
         let rest =
             candidates.filter(|child| refused.is_none_or(|refused| order(child) > order(refused)));
         let Some(child) = rest.min_by_key(|child| order(child)) else {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_event::{Policy, Trigger, TriggerSet};
+use tidegate_event::Trigger;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use crate::Cause;
+use crate::{Cause, LogLine};
 
 /// One run to be done.
 #[derive(Clone, Debug)]
@@ -21,6 +23,21 @@ pub struct Run {
     /// After this the process of a run that is still computing is killed. At least 50 ms more than the soft deadline.
     pub hard_deadline: Duration,
     pub cause: Arc<Cause>,
+    /// How it is steered and watched from outside; None when nobody does.
+    pub control: Option<Control>,
+}
+
+/// The handles of a run that somebody steers and watches.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    /// Tells the code that it is to end: fires `request.signal` of a job within some 20 ms, if it lets others have a turn.
+    pub abort: CancellationToken,
+    /// Ends the run within 50 ms with [`Outcome::Killed`]. The process of a job ends with it, whatever it computes; other
+    /// runs are only cancelled, because their process is not their own.
+    pub kill: CancellationToken,
+    /// Gets each line that the run prints, until it is answered. What finds the channel full is dropped, and a later line
+    /// says how many were.
+    pub logs: Option<mpsc::Sender<LogLine>>,
 }
 
 /// Which handler.
@@ -78,6 +95,10 @@ pub enum Outcome {
     TimedOut { after: Duration },
     /// The process that ran it ended. It may have had effects; it was not run again.
     Crashed { reason: String },
+    /// [`Control::kill`] ended it. It may have had effects, and calls of its may still be going on.
+    Killed,
+    /// A job sleeps until then, in milliseconds since 1970; its process is free. To be run again with what it had done.
+    Suspended { until_ms: i64 },
 }
 
 /// A run that is over, with what it printed.
@@ -96,72 +117,6 @@ impl From<Outcome> for Ran {
             logs: None,
         }
     }
-}
-
-/// What a release registers.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Manifest {
-    pub functions: Vec<String>,
-    pub triggers: TriggerSet,
-    pub jobs: Vec<String>,
-    /// What the author should know: handlers defined twice, options that have no effect here.
-    pub warnings: Vec<String>,
-}
-
-impl Manifest {
-    /// Reads what the JavaScript runtime lists. Trigger kinds that this server does not know become warnings.
-    pub(crate) fn from_json(json: &str) -> serde_json::Result<Manifest> {
-        let listed: Listed = serde_json::from_str(json)?;
-        let mut manifest = Manifest {
-            functions: listed.functions,
-            jobs: listed.jobs,
-            warnings: listed.warnings,
-            ..Manifest::default()
-        };
-        let mut triggers = Vec::new();
-        for listed in listed.triggers {
-            let Ok(kind) = serde_json::from_value(Value::String(listed.kind.clone())) else {
-                let warning = format!(
-                    "{} on {} is registered but not supported yet",
-                    listed.kind, listed.class
-                );
-                manifest.warnings.push(warning);
-                continue;
-            };
-            triggers.push((Trigger::code(kind, listed.class), listed.policy));
-        }
-        manifest.triggers = triggers.into_iter().collect();
-        Ok(manifest)
-    }
-
-    pub(crate) fn has(&self, handler: &Handler) -> bool {
-        match handler {
-            Handler::Function(name) => self.functions.contains(name),
-            Handler::Trigger(trigger) => self.triggers.has(trigger.kind, &trigger.class),
-            Handler::Job(name) => self.jobs.contains(name),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(default)]
-    functions: Vec<String>,
-    #[serde(default)]
-    triggers: Vec<ListedTrigger>,
-    #[serde(default)]
-    jobs: Vec<String>,
-    #[serde(default)]
-    warnings: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct ListedTrigger {
-    kind: String,
-    class: String,
-    /// How an after-trigger is to be run; the runtime has checked it.
-    #[serde(default)]
-    policy: Policy,
 }
 
 /// The outcome as an isolate sends it.
@@ -192,47 +147,7 @@ pub(crate) struct ThrewJson {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_event::{Backoff, Rate, TriggerKind};
-
-    #[test]
-    fn a_manifest_keeps_what_it_knows_and_warns_of_the_rest() {
-        let json = r#"{"functions":["hello"],"jobs":[],"extra":1,"triggers":[
-            {"kind":"afterSave","class":"Order","policy":{"unordered":true,"original":false,"attempts":7,"timeoutMs":5,
-             "backoff":{"initialMs":1,"factor":1.5,"maxMs":9},"concurrency":2,"rate":{"count":3,"perMs":4}}},
-            {"kind":"afterDelete","class":"Order"},{"kind":"beforeConnect","class":"@Connect"}]}"#;
-        let manifest = Manifest::from_json(json).unwrap();
-        let order = Trigger::code(TriggerKind::AfterSave, "Order");
-        assert!(
-            manifest.has(&Handler::Function("hello".into()))
-                && !manifest.has(&Handler::Job("hello".into()))
-        );
-        let policy = Policy {
-            attempts: Some(7),
-            backoff: Some(Backoff {
-                initial_ms: 1,
-                factor: 1.5,
-                max_ms: 9,
-            }),
-            timeout_ms: Some(5),
-            concurrency: Some(2),
-            rate: Some(Rate {
-                count: 3,
-                per_ms: 4,
-            }),
-            unordered: true,
-            unrecorded: false,
-            original: false,
-        };
-        assert_eq!(manifest.triggers.policy(&order), policy);
-        let deletion = Trigger::code(TriggerKind::AfterDelete, "Order");
-        assert_eq!(manifest.triggers.policy(&deletion), Policy::default());
-        assert!(manifest.has(&Handler::Trigger(order)));
-        assert_eq!(
-            manifest.warnings,
-            ["beforeConnect on @Connect is registered but not supported yet"]
-        );
-        assert!(Manifest::from_json("[").is_err());
-    }
+    use tidegate_event::TriggerKind;
 
     #[test]
     fn a_handler_is_named_in_json_for_the_runtime_and_in_words_for_people() {

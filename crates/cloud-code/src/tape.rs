@@ -191,6 +191,8 @@ impl What {
         let (is_write, method, target) = match call {
             Call::Rest(rest) => (rest.is_write(), &rest.method, &rest.path),
             Call::Fetch(request) => (is_unsafe(&request.method), &request.method, &request.url),
+            // A job is never begun again.
+            Call::Job(_) => (true, &String::new(), &String::new()),
             Call::Abort(_) => unreachable!("an abort asks nothing"),
         };
         // One key for the whole process: attempts of one run are compared with each other.

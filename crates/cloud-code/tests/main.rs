@@ -11,6 +11,7 @@ mod crash;
 mod displaced;
 mod fetch;
 mod hostile;
+mod jobs;
 mod load;
 mod logs;
 mod parse;

@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 use tidegate_cloud_code::{Cause, Handler, Isolation, Outcome, Run};
 use tidegate_event::{Trigger, TriggerKind};
 
-use crate::support::{
-    TestHost, call, config, exists, function, isolates, limited, load, load_with, message, until,
-};
+use crate::support::{TestHost, call, config, function, limited, load, load_with, message};
 
 #[tokio::test]
 async fn a_function_gets_its_request_and_returns_a_value() {
@@ -401,44 +399,6 @@ async fn a_result_that_is_no_json_fails_its_run_only() {
         call(&code, "twice", Value::Null).await,
         Outcome::Returned(json!(1))
     );
-}
-
-#[tokio::test]
-async fn a_job_has_a_process_of_its_own_that_ends_with_it() {
-    let host = TestHost::new();
-    let source = "let touched = 0;
-        job('j', async (_, run) => { await run.host({ kind: 'rest', path: 'gate' }); return ++touched });
-        define('touched', () => touched);";
-    let config = tidegate_cloud_code::Config {
-        isolates: 1,
-        ..config()
-    };
-    let code = load_with(&config, source, &host).await.unwrap();
-    for _ in 0..2 {
-        let job = tokio::spawn({
-            let code = code.clone();
-            async move {
-                code.run(Run {
-                    handler: Handler::Job("j".into()),
-                    ..function("", Value::Null)
-                })
-                .await
-            }
-        });
-        host.arrived(1).await;
-        let own = isolates(&code).await[0];
-        assert_eq!(
-            call(&code, "touched", Value::Null).await,
-            Outcome::Returned(json!(0))
-        );
-        host.gate.add_permits(1);
-        assert_eq!(
-            job.await.unwrap(),
-            Outcome::Returned(json!(1)),
-            "a fresh fork has touched nothing"
-        );
-        until("the job's process has ended", || !exists(own)).await;
-    }
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tidegate_cloud_code::{
-    Bundle, Cause, CloudCode, Config, Error, Handler, Host, Outcome, ParseErrorJson, RestAnswer,
-    RestCall, Run,
+    Bundle, Cause, CloudCode, Config, Error, Handler, Host, JobAnswer, JobCall, Outcome,
+    ParseErrorJson, RestAnswer, RestCall, Run,
 };
 use tokio::sync::Semaphore;
 
@@ -26,6 +26,8 @@ pub struct TestHost {
     /// Released once for each call that arrived.
     pub arrived: Semaphore,
     pub gate: Semaphore,
+    /// What jobs said about themselves. A sleep past the year 2001 is granted, a message `gate` waits at the gate.
+    pub said: Mutex<Vec<(Arc<Cause>, JobCall)>>,
     /// For `run`: the release whose function the call runs.
     pub code: Mutex<Option<Arc<CloudCode>>>,
 }
@@ -36,6 +38,7 @@ impl TestHost {
             calls: Mutex::default(),
             arrived: Semaphore::new(0),
             gate: Semaphore::new(0),
+            said: Mutex::default(),
             code: Mutex::default(),
         })
     }
@@ -43,6 +46,12 @@ impl TestHost {
     /// Waits until `count` more calls have arrived.
     pub async fn arrived(&self, count: u32) {
         self.arrived.acquire_many(count).await.unwrap().forget();
+    }
+
+    /// What jobs said about themselves, in words.
+    pub fn said(&self) -> Vec<String> {
+        let said = self.said.lock().unwrap();
+        said.iter().map(|(_, call)| format!("{call:?}")).collect()
     }
 
     pub fn paths(&self) -> Vec<String> {
@@ -97,6 +106,34 @@ impl Host for Shared {
             answer(call.body)
         })
     }
+
+    fn job(
+        &self,
+        cause: &Arc<Cause>,
+        call: JobCall,
+    ) -> BoxFuture<'static, Result<JobAnswer, ParseErrorJson>> {
+        let (host, cause) = (self.0.clone(), cause.clone());
+        Box::pin(async move {
+            host.said.lock().unwrap().push((cause, call.clone()));
+            host.arrived.add_permits(1);
+            match call {
+                JobCall::Sleep { until_ms, .. } if until_ms > 1_000_000_000_000 => {
+                    return Ok(JobAnswer::Suspend { until_ms });
+                }
+                JobCall::Message(text) if text == "gate" => {
+                    host.gate.acquire().await.unwrap().forget()
+                }
+                JobCall::Message(text) if text == "fail" => {
+                    return Err(ParseErrorJson {
+                        code: 119,
+                        message: "the run is no longer yours".into(),
+                    });
+                }
+                _ => {}
+            }
+            Ok(JobAnswer::Done)
+        })
+    }
 }
 
 pub fn config() -> Config {
@@ -132,6 +169,14 @@ pub fn function(name: &str, request: Value) -> Run {
         soft_deadline: LONG,
         hard_deadline: LONG * 2,
         cause: Arc::new(Cause::default()),
+        control: None,
+    }
+}
+
+pub fn job(name: &str, request: Value) -> Run {
+    Run {
+        handler: Handler::Job(name.into()),
+        ..function("", request)
     }
 }
 

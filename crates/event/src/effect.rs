@@ -29,7 +29,9 @@ pub struct EffectScope {
     /// Of the event that set it off; what is recorded is kept as long as the event.
     pub log_offset: Option<u64>,
     /// Of this place among the attempt's writes: empty for the attempt itself, `2` for its second write, `2.17` for
-    /// the 17th item of that when it is a batch, `2/1` for the first write of a handler that runs within it.
+    /// the 17th item of that when it is a batch, `2/1` for the first write of a handler that runs within it; `[pay]/2`
+    /// for the second write of a job's step `pay`. What follows the last `]` has only digits, so that no step's name
+    /// makes two places one.
     pub path: String,
     /// False: nothing is recorded, because the author chose so.
     pub is_recorded: bool,
@@ -46,6 +48,15 @@ impl EffectScope {
         };
         EffectScope {
             path,
+            ..self.clone()
+        }
+    }
+
+    /// The place of a job's step, whose writes are numbered by themselves: an attempt that skips it, because an earlier
+    /// one has finished it, finds its other writes where they were.
+    pub fn step(&self, name: &str) -> EffectScope {
+        EffectScope {
+            path: format!("{}[{name}]", self.path),
             ..self.clone()
         }
     }
@@ -107,6 +118,12 @@ mod tests {
             &second.item(17).write(3).path,
         ];
         assert_eq!(paths, ["2", "2.17", "2/1", "2.17/3"]);
+        let step = attempt.step("pay [1]/2");
+        assert_eq!(step.write(2).item(3).path, "[pay [1]/2]/2.3");
+        assert_eq!(
+            step.idempotency_key(1),
+            "1-0.A-0:afterSave:Order:[pay [1]/2]/1"
+        );
         assert_eq!(
             (attempt.idempotency_key(1), second.idempotency_key(1)),
             (

@@ -1,7 +1,7 @@
 // Calls out of the isolate. Every one names the run that made it; the host refuses what that run may not do.
 
 import { native } from './native.js';
-import { currentRun } from './scope.js';
+import { currentFrame } from './scope.js';
 
 const NO_RUN =
   'This call belongs to no request. Parse calls and fetch work inside functions, triggers and jobs: ' +
@@ -11,15 +11,18 @@ const waiting = new Map();
 let lastCallId = 0;
 
 /**
- * @param {object} request `{kind: 'rest' | 'fetch', …}`
+ * @param {object} request `{kind: 'rest' | 'fetch' | 'job', …}`
+ * @param {object | null} frame whose call it is; the code's that makes it, unless that is known better
  * @returns {{id: number, answer: Promise<object>}} rejects with a {@link HostRefusal}
  */
-export function callHost(request) {
-  const run = currentRun();
+export function callHost(request, frame = currentFrame()) {
+  const run = frame?.run ?? null;
   if (run === null) return { id: 0, answer: Promise.reject(new HostRefusal({ message: NO_RUN })) };
+  // The host numbers the writes of a step by themselves.
+  const json = JSON.stringify(frame.step === undefined ? request : { ...request, step: frame.step });
   const id = ++lastCallId;
   const answer = new Promise((resolve, reject) => {
-    native.call(run.id, id, JSON.stringify(request));
+    native.call(run.id, id, json);
     waiting.set(id, { runId: run.id, resolve, reject });
   });
   return { id, answer };

@@ -7,6 +7,7 @@ import { manifest } from './cloud/registry.js';
 import { answer, forgetCalls } from './host.js';
 import { load, start } from './load.js';
 import { requireBuiltin } from './node/index.js';
+import { abortJob } from './request/job.js';
 import { run } from './run.js';
 import { fireTimer, forgetTimers } from './timers.js';
 
@@ -23,6 +24,7 @@ const runtime = {
   run,
   answer,
   fireTimer,
+  abort: abortJob,
   cancel(runId) {
     forgetCalls(runId);
     forgetTimers(runId);

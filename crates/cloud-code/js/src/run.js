@@ -12,7 +12,7 @@ const named = new Map();
 
 /** Starts a run; its outcome goes to the host when the handler has settled, at once if it returned no promise. */
 export function run(id, handlerJson, requestText) {
-  const frame = { run: { id, indent: '' }, stores: null };
+  const frame = { run: { id, indent: '' }, stores: null, step: undefined };
   // The host empties it after each job.
   __scope.current = frame;
   const failed = (error) => native.done(id, threw(error));

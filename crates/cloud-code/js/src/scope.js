@@ -1,6 +1,7 @@
 // Which run is executing: several may be in flight in one isolate, and each host call must name its own.
 //
-// `__scope.current` is the frame of the code that runs now: `{run, stores}`, or null for code that nobody marked.
+// `__scope.current` is the frame of the code that runs now: `{run, stores, step}`, or null for code that nobody marked.
+// `step` is the name of the job's step that the code is part of.
 // It travels with every continuation: `build/scope-pass.mjs` rewrites each `await`, and what registers
 // callbacks (`then`, timers, queueMicrotask) is wrapped here. The host sets it to null after every job, so
 // a continuation that slipped through belongs to no run instead of to the run of the job before it.

@@ -52,7 +52,7 @@ test('registration: names, classes and the manifest', () => {
     { kind: 'afterLogout', class: '_Session' },
     { kind: 'beforePasswordResetRequest', class: '_User' },
   ]);
-  assert.deepEqual(jobs, ['nightly']);
+  assert.deepEqual(jobs, [{ name: 'nightly', options: {} }]);
   assert.match(warnings[0], /beforeSave of @File is accepted/);
 });
 

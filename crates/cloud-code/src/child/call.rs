@@ -8,11 +8,17 @@ use futures_util::FutureExt;
 use super::{Child, OpenCall, State};
 use crate::calls::{self, Answer, Call, MAX_OPEN_BYTES, MAX_OPEN_PER_RUN};
 use crate::frame::{MAX_FRAME_BYTES, ToIsolate};
+use crate::job::Reply;
 use crate::tape::{Asked, Place, Step};
+use crate::{Handler, JobAnswer};
 
 /// The answer to a write that a repeated run makes in another's place.
 const ASTRAY: &str = "this request was begun again after its process was stopped, and then wrote something else than \
                       before; it is given up so that nothing is done twice";
+
+const NO_JOB: &str = "only jobs have steps, sleep, progress and messages";
+
+const HOST_PANICKED: &str = "the server failed while it answered this call";
 
 impl Child {
     /// Does a call, or answers why not. One of a run that is not here is passed over: its isolate knows better.
@@ -37,6 +43,10 @@ impl Child {
             let refusal = Answer::refusal("too many calls are waiting for their answers");
             return self.put_answer(&mut state, call, refusal);
         }
+        let is_job = matches!(pending.job.handler, Handler::Job(_));
+        if matches!(parsed, Call::Job(_)) && !is_job {
+            return self.put_answer(&mut state, call, Answer::refusal(NO_JOB));
+        }
         let place = Place {
             child: Arc::downgrade(self),
             run,
@@ -49,7 +59,7 @@ impl Child {
             }
             Step::New(asked) => {
                 let attached = asked.attach(place);
-                self.spawn(pending, parsed, asked.clone());
+                self.spawn(pending, run, parsed, asked.clone());
                 (asked, attached)
             }
             Step::Astray => return self.put_answer(&mut state, call, Answer::refusal(ASTRAY)),
@@ -69,7 +79,7 @@ impl Child {
         }
     }
 
-    fn spawn(&self, pending: &super::Pending, call: Call, asked: Arc<Asked>) {
+    fn spawn(self: &Arc<Self>, pending: &super::Pending, run: u32, call: Call, asked: Arc<Asked>) {
         let services = self.services.clone();
         let cause = pending.job.cause.clone();
         match call {
@@ -78,8 +88,7 @@ impl Child {
                     let answer = calls::rest(&services.host, &cause, rest);
                     // A host that panics must not leave its caller waiting for the deadline.
                     let answer = AssertUnwindSafe(answer).catch_unwind().await;
-                    let failed =
-                        |_| Answer::refusal("the server failed while it answered this call");
+                    let failed = |_| Answer::refusal(HOST_PANICKED);
                     asked.answered(answer.unwrap_or_else(failed));
                 });
             }
@@ -91,8 +100,36 @@ impl Child {
                     }
                 });
             }
+            Call::Job(job) => {
+                let child = Arc::downgrade(self);
+                tokio::spawn(async move {
+                    let answer = AssertUnwindSafe(calls::job(&services.host, &cause, job));
+                    let answer = match answer.catch_unwind().await {
+                        Ok(Ok(JobAnswer::Suspend { until_ms })) => {
+                            let child = child.upgrade();
+                            if child.is_some_and(|child| child.suspend(run, until_ms)) {
+                                return;
+                            }
+                            Answer::to_job(Ok(()))
+                        }
+                        Ok(answer) => Answer::to_job(answer.map(|_| ())),
+                        Err(_) => Answer::refusal(HOST_PANICKED),
+                    };
+                    asked.answered(answer);
+                });
+            }
             Call::Abort(_) => unreachable!("it is answered before anything is recorded"),
         }
+    }
+
+    /// Ends a run that sleeps; false if it is over without that: it did not wait for its sleep.
+    fn suspend(&self, run: u32, until_ms: i64) -> bool {
+        let mut state = self.state();
+        let is_over = (state.pending.get(&run)).is_none_or(|pending| pending.outcome.is_some());
+        if !is_over {
+            self.give_up(&mut state, run, Reply::Suspended(until_ms));
+        }
+        !is_over
     }
 
     fn abort(&self, state: &mut State, run: u32, fetch: u32) {

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Child, Killed, Pending, State};
+use crate::Handler;
 use crate::frame::ToIsolate;
 use crate::job::{Job, Reply};
 
@@ -32,6 +33,7 @@ impl Child {
         if is_stuck && !was_stuck {
             state.window = 1;
         }
+        self.obey(&mut state);
         let mut moved = Vec::new();
         if is_stuck {
             moved = self.take_back_all(&mut state);
@@ -41,11 +43,11 @@ impl Child {
         }
         if computing_ns > HOG_NS && !self.is_hog.swap(true, Ordering::AcqRel) {
             self.process.give_way();
-            self.accepting.store(false, Ordering::Release);
+            self.accept_no_more();
         }
         if self.time_out(&mut state, now_ns) {
             self.wake.notify_one();
-            self.accepting.store(false, Ordering::Release);
+            self.accept_no_more();
         }
         let why = reason_to_kill(&state, burst, computing_ns, now_ns);
         drop(state);
@@ -53,6 +55,28 @@ impl Child {
             self.kill_for(why, burst.map(|(run, _)| run));
         }
         moved
+    }
+
+    /// Ends and warns the runs whose callers want that.
+    fn obey(&self, state: &mut State) {
+        let State { pending, out, .. } = state;
+        let mut killed = Vec::new();
+        for (&run, pending) in pending {
+            if pending.job.is_to_be_killed() {
+                killed.push(run);
+            } else if pending.job.is_to_be_aborted()
+                && !std::mem::replace(&mut pending.aborted, true)
+            {
+                ToIsolate::Abort { run }.put(out);
+                self.wake.notify_one();
+            }
+        }
+        for run in killed {
+            match self.take_back(state, run) {
+                Some(mut job) => job.answer(Reply::Killed),
+                None => self.give_up(state, run, Reply::Killed),
+            }
+        }
     }
 
     /// How long it has been computing in one go.
@@ -90,7 +114,12 @@ impl Child {
             return None;
         }
         state.taken_back += 1;
-        self.remove(state, run).map(|pending| pending.job)
+        let job = self.remove(state, run)?.job;
+        // It has not begun a run that it has for itself: something is wrong with it.
+        if job.exclusive {
+            self.accept_no_more();
+        }
+        Some(job)
     }
 
     /// Takes away the runs that wait here while `culprit` computes. What they still do here has no effect: their calls are
@@ -147,7 +176,7 @@ impl Child {
 
     /// Answers every run that is left, now that the process has ended; returns those that another isolate can run.
     pub(crate) fn bury(&self, how: &str) -> Vec<Job> {
-        self.accepting.store(false, Ordering::Release);
+        self.accept_no_more();
         let mut state = self.state();
         state.ended = true;
         let is_killed = state.killed.is_some();
@@ -178,9 +207,10 @@ impl Child {
             } else if !(is_culprit && is_killed) && pending.job.may_begin_again(is_culprit) {
                 moved.push(pending.job.rewound());
             } else {
-                pending
-                    .job
-                    .answer(Reply::Crashed(explain(how, is_culprit, pending.calls)));
+                pending.abort_fetches();
+                let is_job = matches!(pending.job.handler, Handler::Job(_));
+                let why = explain(how, is_culprit || is_job, pending.calls);
+                pending.job.answer(Reply::Crashed(why));
             }
         }
         moved
@@ -210,9 +240,10 @@ fn reason_to_kill(
     }
 }
 
-fn explain(how: &str, is_culprit: bool, calls: u32) -> String {
+/// `is_final`: it would not have been begun again in any case.
+fn explain(how: &str, is_final: bool, calls: u32) -> String {
     let mut text = format!("the process that ran it {how}");
-    if !is_culprit {
+    if !is_final {
         text += &format!(
             "; it was not begun again because it had made {calls} calls by then, too many to be repeated safely"
         );

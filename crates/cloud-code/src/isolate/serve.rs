@@ -1,7 +1,7 @@
 //! The isolate's loop: one entry into JavaScript, all the jobs it leaves, then the next entry.
 //!
 //! ```text
-//! read ─▶ frame ─▶ burst( run │ answer │ cancel ) ─▶ jobs ─▶ settle ─▶ … ─▶ timers ─▶ one write ─▶ wait
+//! read ─▶ frame ─▶ burst( run │ answer │ cancel │ abort ) ─▶ jobs ─▶ settle ─▶ … ─▶ timers ─▶ one write ─▶ wait
 //! ```
 //!
 //! A *burst* belongs to one run. That is what makes an interrupt, a lack of memory or a kill from outside the fault of
@@ -39,6 +39,7 @@ pub(crate) struct Entries<'js> {
     answer: Function<'js>,
     fire_timer: Function<'js>,
     cancel: Function<'js>,
+    abort: Function<'js>,
     manifest: Function<'js>,
     /// Where the runtime keeps whose code it is in; null between jobs.
     scope: Option<(Object<'js>, Atom<'js>)>,
@@ -61,6 +62,7 @@ impl<'js> Entries<'js> {
                 answer: runtime.get("answer")?,
                 fire_timer: runtime.get("fireTimer")?,
                 cancel: runtime.get("cancel")?,
+                abort: runtime.get("abort")?,
                 manifest: runtime.get("manifest")?,
                 scope: scope.transpose()?,
             })
@@ -207,12 +209,13 @@ impl Isolate<'_, '_> {
                 );
             }
             ToIsolate::Cancel { run } => {
-                self.burst(
-                    run,
-                    || self.entries.cancel.call((run,)),
-                    |thrown| self.log_uncaught(run, thrown),
-                );
+                let cancel = || self.entries.cancel.call((run,));
+                self.burst(run, cancel, |thrown| self.log_uncaught(run, thrown));
                 self.state.cancel(run);
+            }
+            ToIsolate::Abort { run } => {
+                let abort = || self.entries.abort.call((run,));
+                self.burst(run, abort, |thrown| self.log_uncaught(run, thrown));
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::clock::now_ns;
 use crate::frame::{Failure, FromIsolate, FromZygote, Level};
 
 use super::burst::{Burst, Quickness};
+use super::memory;
 use super::output::Output;
 use super::random::Random;
 use super::timers::{Timer, Timers};
@@ -191,7 +192,7 @@ impl State {
                 self.timers.borrow_mut().clear_run(run);
             }
             runs.remove(&run);
-            self.output.put(|out| FromIsolate::End { run }.put(out));
+            self.put_end(run);
         }
         with_timers
     }
@@ -209,14 +210,20 @@ impl State {
         if self.forget(run) {
             self.output
                 .put(|out| FromIsolate::Failed { run, why }.put(out));
-            self.output.put(|out| FromIsolate::End { run }.put(out));
+            self.put_end(run);
         }
     }
 
     /// Drops a run that the server no longer wants.
     pub(crate) fn cancel(&self, run: u32) {
         self.forget(run);
-        self.output.put(|out| FromIsolate::End { run }.put(out));
+        self.put_end(run);
+    }
+
+    fn put_end(&self, run: u32) {
+        let heap_bytes = memory::used() as u64;
+        let end = FromIsolate::End { run, heap_bytes };
+        self.output.put(|out| end.put(out));
     }
 
     fn forget(&self, run: u32) -> bool {
@@ -334,18 +341,15 @@ impl State {
     }
 
     pub(crate) fn take_rejections(&self) -> Vec<Kept> {
-        self.rejections
-            .take()
-            .into_iter()
-            .map(|(_, reason)| reason)
-            .collect()
+        let rejections = self.rejections.take().into_iter();
+        rejections.map(|(_, reason)| reason).collect()
     }
 
     // Output.
 
     /// Console output of `run`, within its budget; run 0 is the module's own.
     pub(crate) fn log(&self, run: u32, level: Level, text: &str) {
-        let text = cut(text, MAX_LOG_LINE_BYTES);
+        let text = &text[..text.floor_char_boundary(MAX_LOG_LINE_BYTES)];
         let (before, is_quick) = self.count_log(run, text.len());
         if before > MAX_LOG_BYTES_PER_RUN {
             return;
@@ -392,8 +396,4 @@ impl State {
 /// The JSON of an outcome that this process gives in the handler's place.
 pub(crate) fn threw(code: u16, message: &str, stack: Option<&str>) -> String {
     serde_json::json!({"threw": {"code": code, "message": message, "stack": stack, "isParseError": false}}).to_string()
-}
-
-fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
 }

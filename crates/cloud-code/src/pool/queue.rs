@@ -50,19 +50,16 @@ impl Queue {
         }
     }
 
-    /// Takes the runs whose time is up.
-    pub(super) fn take_expired(&mut self, now_ns: u64) -> Vec<Job> {
-        let mut expired = Vec::new();
+    /// Takes out the runs that `is_over` names: their time is up, or nobody wants them any more.
+    pub(super) fn take(&mut self, is_over: impl Fn(&Job) -> bool) -> Vec<Job> {
+        let mut taken = Vec::new();
         for queue in [&mut self.shared, &mut self.exclusive] {
-            if queue.iter().all(|job| now_ns < job.soft_deadline_ns) {
-                continue;
+            if queue.iter().any(&is_over) {
+                let (over, kept): (Vec<_>, _) = queue.drain(..).partition(&is_over);
+                taken.extend(over);
+                *queue = VecDeque::from(kept);
             }
-            let (over, kept): (Vec<_>, _) = queue
-                .drain(..)
-                .partition(|job| now_ns >= job.soft_deadline_ns);
-            expired.extend(over);
-            *queue = VecDeque::from(kept);
         }
-        expired
+        taken
     }
 }

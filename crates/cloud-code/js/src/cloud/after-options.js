@@ -4,6 +4,8 @@
 //
 // Checked when they are given. What the host gets is `tidegate_event::Policy` as JSON.
 
+import { hasOnly, isWhole, shown } from './option-values.js';
+
 const HOUR_MS = 3_600_000;
 const UNITS_MS = { second: 1000, minute: 60_000, hour: HOUR_MS };
 const SHORT_UNITS = { s: 'second', sec: 'second', m: 'minute', min: 'minute', h: 'hour' };
@@ -89,10 +91,6 @@ function readOption(key, value, what, policy) {
   }
 }
 
-function isWhole(value, least, most) {
-  return Number.isInteger(value) && value >= least && value <= most;
-}
-
 function readBackoff(value, policy) {
   if (!hasOnly(value, BACKOFF)) return false;
   const { initial = BACKOFF.initial, factor = BACKOFF.factor, max = Math.max(initial, BACKOFF.max) } = value;
@@ -114,17 +112,4 @@ function readRate(value, policy) {
 function rateOf(text) {
   const [, count, unit] = /^\s*(\d{1,7})\s*\/\s*([a-z]+)\s*$/.exec(text) ?? [];
   return { count: Number(count), per: SHORT_UNITS[unit] ?? unit };
-}
-
-function hasOnly(value, known) {
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) return false;
-  return Object.keys(value).every((key) => Object.hasOwn(known, key));
-}
-
-function shown(value) {
-  try {
-    return typeof value === 'string' ? `'${value}'` : (JSON.stringify(value) ?? String(value));
-  } catch {
-    return typeof value;
-  }
 }

@@ -1,11 +1,13 @@
-// Parse.Cloud, the part that only cloud code has: it registers handlers.
+// Parse.Cloud, the part that only cloud code has: it registers handlers, and starts jobs.
 
 import { config } from '../native.js';
 import { Parse } from '../parse/sdk.js';
 import { partOptions } from './after-options.js';
 import { checkClassOfTrigger, classNameOf } from './class-name.js';
 import { httpRequest } from './http-request.js';
-import { functions, jobs, register, registerTrigger, removeAll, warn } from './registry.js';
+import { job, schedule, workflow } from './job-options.js';
+import { functions, register, registerTrigger, removeAll, warn } from './registry.js';
+import { cancelJob, startJob, startWorkflow } from './start.js';
 import { checkOptions } from './validator-options.js';
 
 const QUOTES = /['"`]/;
@@ -14,10 +16,6 @@ function define(name, handler, options) {
   if (QUOTES.test(name)) return warn(`The function name ${name} has a quote in it and can never be called.`);
   const { validator } = checked(`function ${name}`, undefined, options);
   register(functions, name, handler, validator);
-}
-
-function job(name, handler) {
-  register(jobs, name, handler);
 }
 
 function trigger(kind) {
@@ -55,6 +53,11 @@ function notServed(name) {
 const members = {
   define,
   job,
+  schedule,
+  workflow,
+  startJob,
+  startWorkflow,
+  cancelJob,
   beforeSave: trigger('beforeSave'),
   afterSave: trigger('afterSave'),
   beforeDelete: trigger('beforeDelete'),

@@ -1,4 +1,4 @@
-// What the app registered: functions, jobs, triggers.
+// What the app registered: functions, triggers, jobs, schedules, workflows.
 
 import { write } from '../console.js';
 import { projectText } from '../load.js';
@@ -8,6 +8,10 @@ import { mentionsOriginal, needsOriginal } from './needs-original.js';
 
 export const functions = new Map();
 export const jobs = new Map();
+/** By name: `{options, job, params}`. */
+export const schedules = new Map();
+/** By name: `{graph}`. */
+export const workflows = new Map();
 const triggers = new Map();
 
 const warnings = [];
@@ -20,8 +24,13 @@ export function warn(text) {
 
 export function register(store, name, handler, options) {
   if (typeof handler !== 'function') throw new TypeError(`The handler of ${name} must be a function.`);
-  if (store.has(name)) warn(`${name} is defined more than once; the last definition is used.`);
-  store.set(name, { handler, options });
+  add(store, name, name, { handler, options });
+}
+
+/** @param {string} what for a warning */
+export function add(store, what, name, entry) {
+  if (store.has(name)) warn(`${what} is defined more than once; the last definition is used.`);
+  store.set(name, entry);
 }
 
 /** @param {object} policy see after-options.js */
@@ -43,6 +52,8 @@ export function triggerOf(kind, className) {
 export function removeAll() {
   functions.clear();
   jobs.clear();
+  schedules.clear();
+  workflows.clear();
   triggers.clear();
 }
 
@@ -60,8 +71,18 @@ function readsOriginal(handler, options, isMentioned) {
   return putsBack || needsOriginal(functions, isMentioned);
 }
 
+/** A schedule may stand before its job, so that this is known only now. */
+function checkTargets() {
+  for (const [name, { job }] of schedules) {
+    if (!jobs.has(job) && !workflows.has(job)) throw new Error(`schedule ${name}: there is no job ${job}.`);
+  }
+}
+
+const listed = (store) => [...store].map(([name, entry]) => ({ name, ...entry }));
+
 /** The list that the host reads once after the app was loaded. */
 export function manifest() {
+  checkTargets();
   const list = [];
   let mentioned;
   const isMentioned = () => (mentioned ??= mentionsOriginal(projectText()));
@@ -72,7 +93,9 @@ export function manifest() {
   }
   return JSON.stringify({
     functions: [...functions.keys()],
-    jobs: [...jobs.keys()],
+    jobs: [...jobs].map(([name, { options }]) => ({ name, options })),
+    schedules: listed(schedules),
+    workflows: listed(workflows),
     triggers: list,
     warnings,
   });

@@ -24,7 +24,8 @@ export class AsyncLocalStorage {
 
   #frameWith(store) {
     const frame = currentFrame();
-    return { run: frame?.run ?? null, stores: new Map(frame?.stores).set(this, store) };
+    const stores = new Map(frame?.stores).set(this, store);
+    return { run: frame?.run ?? null, stores, step: frame?.step };
   }
 
   static bind(callback) {

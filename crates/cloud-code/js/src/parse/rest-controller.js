@@ -49,7 +49,7 @@ function refuseTables(path, data) {
   }
 }
 
-function parseErrorOf({ code, message }) {
+export function parseErrorOf({ code, message }) {
   return new ParseError(Number.isInteger(code) ? code : ParseError.CONNECTION_FAILED, String(message));
 }
 
@@ -61,8 +61,8 @@ function withoutMount(batch) {
   return { ...batch, requests };
 }
 
-/** The SDK reads these two by their exact names. */
-const EXPOSED = ['X-Parse-Job-Status-Id', 'X-Parse-Push-Status-Id'];
+/** These are read by their exact names. */
+const EXPOSED = ['X-Parse-Job-Status-Id', 'X-Parse-Push-Status-Id', 'X-Tidegate-Workflow-Id'];
 
 function headersOf(headers = []) {
   const named = {};
