@@ -18,13 +18,15 @@ mod workflows;
 
 use std::sync::Arc;
 
-pub use axum::Router;
 use axum::http::HeaderMap;
 use axum::middleware;
 use axum::routing::get;
 use tidegate_admin::Admin;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+/// What [`router`] makes, for who passes it on.
+pub use axum::Router;
 
 use access::Check;
 use endpoint::Endpoint;

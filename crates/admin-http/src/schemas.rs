@@ -2,7 +2,11 @@
 //!
 //! Objects have the properties that stand here and no others; tests hold each answer against its schema.
 
+mod build;
+
 use serde_json::{Map, Value, json};
+
+use build::*;
 
 /// Every schema, by name.
 pub(crate) fn all() -> Value {
@@ -13,91 +17,6 @@ pub(crate) fn all() -> Value {
     all.extend(schedules());
     all.extend(clock());
     Value::Object(all)
-}
-
-type Schemas = Map<String, Value>;
-
-fn schemas<const N: usize>(named: [(&str, Value); N]) -> Schemas {
-    named
-        .into_iter()
-        .map(|(name, schema)| (name.to_owned(), schema))
-        .collect()
-}
-
-/// An object with these properties, all of them there.
-fn object(required: Value) -> Value {
-    partly(required, json!({}))
-}
-
-/// An object with these properties; of the second, any may be absent.
-fn partly(required: Value, optional: Value) -> Value {
-    let Value::Object(mut properties) = required else {
-        unreachable!("properties are written as objects")
-    };
-    let names: Vec<String> = properties.keys().cloned().collect();
-    if let Value::Object(optional) = optional {
-        properties.extend(optional);
-    }
-    json!({ "type": "object", "properties": properties, "required": names, "additionalProperties": false })
-}
-
-/// The schema, with these properties too.
-fn and(mut schema: Value, required: Value) -> Value {
-    let more = object(required);
-    for (name, property) in more["properties"].as_object().into_iter().flatten() {
-        schema["properties"][name] = property.clone();
-    }
-    let names = more["required"].as_array().cloned().unwrap_or_default();
-    if let Some(required) = schema["required"].as_array_mut() {
-        required.extend(names);
-    }
-    schema
-}
-
-fn of(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{name}") })
-}
-
-fn list_of(item: Value) -> Value {
-    json!({ "type": "array", "items": item })
-}
-
-/// Of these, or null.
-fn or_null(schema: Value) -> Value {
-    json!({ "anyOf": [schema, { "type": "null" }] })
-}
-
-fn text() -> Value {
-    json!({ "type": "string" })
-}
-
-fn maybe_text() -> Value {
-    json!({ "type": ["string", "null"] })
-}
-
-fn time() -> Value {
-    json!({ "type": "string", "format": "date-time" })
-}
-
-fn maybe_time() -> Value {
-    json!({ "type": ["string", "null"], "format": "date-time" })
-}
-
-fn count() -> Value {
-    json!({ "type": "integer", "minimum": 0 })
-}
-
-fn flag() -> Value {
-    json!({ "type": "boolean" })
-}
-
-fn one_of(words: &[&str]) -> Value {
-    json!({ "type": "string", "enum": words })
-}
-
-/// Any object: params, results.
-fn any_object() -> Value {
-    json!({ "type": "object" })
 }
 
 fn general() -> Schemas {

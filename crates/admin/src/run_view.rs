@@ -53,6 +53,12 @@ pub struct AttemptLine {
     pub logs: Vec<LogLine>,
 }
 
+/// When a line was written, as ISO 8601 in UTC.
+pub fn log_time(line: &LogLine) -> String {
+    let at = Timestamp::from_millisecond(line.at_ms);
+    at.map_or_else(|_| String::new(), |at| format!("{at:.3}"))
+}
+
 impl Admin {
     /// Everything about one run.
     pub async fn show_run(&self, run: &str) -> Result<ShownRun, Error> {

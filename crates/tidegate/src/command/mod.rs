@@ -4,16 +4,25 @@
 
 pub mod events;
 mod follow;
+mod follow_run;
+mod job_text;
+pub mod jobs;
 pub mod operations;
 pub mod output;
+mod run_arguments;
+mod schedule_options;
+mod schedule_text;
+pub mod schedules;
 pub mod slot;
 mod trace;
 pub mod triggers;
+mod workflow_text;
 
 use anyhow::Result;
 use clap::Args;
 use tidegate_admin::Admin;
 use tidegate_event_log::EventLog;
+use tidegate_job_log::JobLog;
 
 use crate::cli::Settings;
 use crate::config::Layers;
@@ -56,10 +65,15 @@ where
     let output = Output { json: common.json };
     run_to_end(async {
         let log = EventLog::open(tidegate_event_log::Config {
-            database_url,
+            database_url: database_url.clone(),
             max_connections: 4,
         });
         let log = log.await.map_err(tidegate_admin::Error::from)?;
-        command(Admin::new(log, capture), output).await
+        let jobs = JobLog::connect(tidegate_job_log::Config {
+            database_url,
+            max_connections: 4,
+        });
+        let jobs = jobs.await.map_err(tidegate_admin::Error::from)?;
+        command(Admin::new(log, jobs, capture), output).await
     })
 }

@@ -21,6 +21,15 @@ impl Output {
         }
         Ok(())
     }
+
+    /// Prints one of many that come one after the other: as JSON on one line, or as `text` makes it.
+    pub fn line<T: Serialize>(self, data: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        match self.json {
+            true => print(&format!("{}\n", serde_json::to_string(data)?)),
+            false => print(&format!("{}\n", text(data))),
+        }
+        Ok(())
+    }
 }
 
 /// To stdout. A reader that has gone away (`| head`) wants no more.
@@ -101,6 +110,14 @@ impl Progress {
             self.said = Some(step);
             let percent = percent.map_or_else(String::new, |percent| format!("{percent}% "));
             eprintln!("{percent}{rest}");
+        }
+    }
+
+    /// A line of its own, above the bar.
+    pub fn say(&mut self, line: &str) {
+        match self.is_terminal {
+            true => eprintln!("\r{line}\x1b[K"),
+            false => eprintln!("{line}"),
         }
     }
 

@@ -89,7 +89,7 @@ pub fn main(arguments: TriggersArguments) -> Result<()> {
 }
 
 /// Who asks, as the shell knows them.
-fn operator() -> String {
+pub(super) fn operator() -> String {
     std::env::var("USER").unwrap_or_else(|_| "command line".to_owned())
 }
 
