@@ -60,11 +60,7 @@ where
     tasks.spawn(keeper.run(stopped));
 
     let worker_name = config.worker_name.clone();
-    let settings = Settings {
-        worker_name: config.worker_name,
-        concurrency: config.concurrency,
-        drain_timeout: config.drain_timeout,
-    };
+    let settings = settings(config);
     let run = Run {
         intake: intake.clone(),
         handler,
@@ -95,6 +91,14 @@ async fn any_ends(tasks: &mut JoinSet<()>) {
             tracing::error!(?ended, "a task of the consumer ended");
             return;
         }
+    }
+}
+
+fn settings(config: ConsumerConfig) -> Settings {
+    Settings {
+        worker_name: config.worker_name,
+        concurrency: config.concurrency,
+        drain_timeout: config.drain_timeout,
     }
 }
 

@@ -18,5 +18,7 @@ mod retry;
 #[cfg(test)]
 mod runs;
 #[cfg(test)]
+mod runs_drain;
+#[cfg(test)]
 mod runs_loss;
 mod tick;

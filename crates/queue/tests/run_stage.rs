@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 use tidegate_queue::runs::{Band, BoxError, Claims, RunConsumerConfig, RunQueue, consume_runs};
 use tidegate_queue::{Error, Queue};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::stage;
@@ -179,6 +179,42 @@ pub fn finishing(
     move |run| {
         ledger.finish(run);
         async {}.boxed()
+    }
+}
+
+/// A handler whose runs begin, and end when they are let.
+pub struct Gate {
+    pub begun: Arc<Semaphore>,
+    pub ends: Arc<Semaphore>,
+}
+
+impl Gate {
+    pub fn new() -> Gate {
+        Gate {
+            begun: Arc::new(Semaphore::new(0)),
+            ends: Arc::new(Semaphore::new(0)),
+        }
+    }
+
+    pub fn handler(
+        &self,
+        ledger: &Arc<Ledger>,
+    ) -> impl Fn(u64) -> BoxFuture<'static, ()> + Clone + Send + Sync + 'static {
+        let (ledger, begun, ends) = (ledger.clone(), self.begun.clone(), self.ends.clone());
+        move |run| {
+            let (ledger, begun, ends) = (ledger.clone(), begun.clone(), ends.clone());
+            async move {
+                begun.add_permits(1);
+                ends.acquire().await.unwrap().forget();
+                ledger.finish(run);
+            }
+            .boxed()
+        }
+    }
+
+    pub async fn wait_for_begun(&self, count: u32) {
+        let begun = stage::must(self.begun.acquire_many(count)).await;
+        begun.unwrap().forget();
     }
 }
 

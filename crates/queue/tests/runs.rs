@@ -1,53 +1,14 @@
 //! Runs from push to handler.
 
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tidegate_queue::Error;
 use tidegate_queue::runs::{Band, RunQueue, Waiting, consume_runs};
 use tidegate_testkit::Redis;
-use tokio::sync::Semaphore;
 
-use crate::run_stage::{self, Ledger, RunConsumer, ask, normal};
+use crate::run_stage::{self, Gate, Ledger, RunConsumer, ask, normal};
 use crate::stage;
-
-/// A handler whose runs begin, and end when they are let.
-struct Gate {
-    begun: Arc<Semaphore>,
-    ends: Arc<Semaphore>,
-}
-
-impl Gate {
-    fn new() -> Gate {
-        Gate {
-            begun: Arc::new(Semaphore::new(0)),
-            ends: Arc::new(Semaphore::new(0)),
-        }
-    }
-
-    fn handler(
-        &self,
-        ledger: &Arc<Ledger>,
-    ) -> impl Fn(u64) -> BoxFuture<'static, ()> + Clone + Send + Sync + 'static {
-        let (ledger, begun, ends) = (ledger.clone(), self.begun.clone(), self.ends.clone());
-        move |run| {
-            let (ledger, begun, ends) = (ledger.clone(), begun.clone(), ends.clone());
-            async move {
-                begun.add_permits(1);
-                ends.acquire().await.unwrap().forget();
-                ledger.finish(run);
-            }
-            .boxed()
-        }
-    }
-
-    async fn wait_for_begun(&self, count: u32) {
-        let begun = stage::must(self.begun.acquire_many(count)).await;
-        begun.unwrap().forget();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_run_goes_to_one_of_several_consumers() {
@@ -251,85 +212,6 @@ async fn fifty_thousand_at_once_drain() {
     assert_eq!(ledger.count(), 50_000);
     assert!(ledger.done().iter().all(|run| ledger.is_claimed(*run)));
     consumer.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn shutdown_hands_back_what_is_not_claimed_and_lets_the_rest_end() {
-    let redis = Redis::start();
-    let queue = run_stage::open(redis.url()).await;
-    let (ledger, gate) = (Ledger::new(), Gate::new());
-    let config = run_stage::config(2, 6);
-    let mut consumer = RunConsumer::start(&queue, config, &ledger, gate.handler(&ledger));
-    queue.push(&normal(0..10)).await.unwrap();
-    gate.wait_for_begun(2).await;
-    let read = || async { (run_stage::pending(redis.url()).await == 6).then_some(()) };
-    stage::eventually(read).await;
-    consumer.shut_down();
-    // Before the running ones end, and without the wait for a dead consumer.
-    let back = || async { (run_stage::pending(redis.url()).await == 0).then_some(()) };
-    stage::eventually(back).await;
-    assert_eq!(queue.queued().await.unwrap().normal, 8);
-    queue.push(&normal([10])).await.unwrap();
-    gate.ends.add_permits(20);
-    consumer.drained().await;
-    assert_eq!(ledger.count(), 2);
-    assert_eq!(queue.queued().await.unwrap().normal, 9);
-
-    let handler = run_stage::finishing(&ledger);
-    let next = RunConsumer::start(&queue, run_stage::config(2, 0), &ledger, handler);
-    ledger.wait_for(11).await;
-    assert_eq!(ledger.offers(), 11);
-    next.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_does_not_end_is_dropped() {
-    let redis = Redis::start();
-    let queue = run_stage::open(redis.url()).await;
-    let ledger = Ledger::new();
-    let begun = Arc::new(Semaphore::new(0));
-    let held = Arc::new(Mutex::new(()));
-    let handler = {
-        let (begun, held) = (begun.clone(), held.clone());
-        move |_| {
-            let (begun, held) = (begun.clone(), held.clone());
-            async move {
-                begun.add_permits(1);
-                std::future::pending::<()>().await;
-                drop(held);
-            }
-            .boxed()
-        }
-    };
-    let mut config = run_stage::config(4, 0);
-    config.drain_timeout = Duration::from_millis(50);
-    let consumer = RunConsumer::start(&queue, config, &ledger, handler);
-    queue.push(&normal(0..2)).await.unwrap();
-    stage::must(begun.acquire_many(2)).await.unwrap().forget();
-    consumer.stop().await;
-    let dropped = || async { (Arc::strong_count(&held) == 1).then_some(()) };
-    stage::eventually(dropped).await;
-    assert_eq!(queue.queued().await.unwrap().total(), 0);
-}
-
-/// Its ids go back, as far as anyone knows they are not claimed.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_claim_without_an_answer_does_not_hold_up_shutdown() {
-    let redis = Redis::start();
-    let queue = run_stage::open(redis.url()).await;
-    for is_slow in [true, false] {
-        let ledger = Ledger::new();
-        ledger.set_slow(is_slow);
-        ledger.set_away(!is_slow);
-        let handler = run_stage::finishing(&ledger);
-        let consumer = RunConsumer::start(&queue, run_stage::config(2, 2), &ledger, handler);
-        queue.push(&normal(0..4)).await.unwrap();
-        let read = || async { (run_stage::pending(redis.url()).await > 0).then_some(()) };
-        stage::eventually(read).await;
-        consumer.stop().await;
-        assert_eq!(run_stage::pending(redis.url()).await, 0);
-    }
-    assert_eq!(queue.queued().await.unwrap().normal, 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]
