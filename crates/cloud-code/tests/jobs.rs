@@ -333,7 +333,7 @@ async fn a_killed_job_ends_at_once_whatever_it_does() {
         control.kill.cancel();
         assert_eq!(run.await.unwrap(), Outcome::Killed, "{name}");
         assert!(
-            began.elapsed() < Duration::from_millis(500),
+            began.elapsed() < Duration::from_secs(1),
             "{:?}",
             began.elapsed()
         );
