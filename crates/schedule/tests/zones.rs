@@ -195,8 +195,9 @@ impl Window {
             .collect();
         let only = |some: &[i64], other: &[i64]| {
             some.iter()
-                .filter(|due| !other.contains(due))
+                .filter(|due| other.binary_search(due).is_err())
                 .map(|due| instant(*due))
+                .take(9)
                 .collect::<Vec<_>>()
         };
         assert!(
@@ -208,6 +209,30 @@ impl Window {
             only(theirs, &ours),
             only(&ours, theirs)
         );
+        self.ask_within(schedule, expression, theirs);
+    }
+
+    /// Whoever asks in the middle, also of a repeated hour, is told the same.
+    fn ask_within(&self, schedule: &Schedule, expression: &Expression, theirs: &[i64]) {
+        let middle = self.from + self.offsets.len() as i64 / 2 * self.step;
+        for after in (-7..=7)
+            .map(|step| middle + step * 11 * MINUTE)
+            .filter(|after| *after > self.from)
+        {
+            if let Some(expected) = theirs.get(theirs.partition_point(|due| *due <= after)) {
+                let due = schedule
+                    .next_after(instant(after))
+                    .map(|due| due.as_second());
+                assert_eq!(
+                    due,
+                    Some(*expected),
+                    "{:?} in {:?} after {}",
+                    expression.text,
+                    schedule.zone,
+                    instant(after)
+                );
+            }
+        }
     }
 }
 
