@@ -14,7 +14,19 @@ use crate::fire_state::{Known, Open};
 use crate::schedule::Target;
 use crate::start::{Draft, Need, On, insert_drafts};
 use crate::start_workflow::{NewWorkflow, ended, insert_workflow};
-use crate::text::to_postgres;
+use crate::text::{run_id, to_postgres};
+
+/// What one transaction has made so far.
+#[derive(Default)]
+struct Making {
+    /// By the place of the verdict.
+    made: BTreeMap<usize, Made>,
+    /// Runs that are made at the end, in one statement, with the places of their verdicts.
+    drafts: Vec<Draft>,
+    places: Vec<usize>,
+    /// What each schedule's next queued one waits for, of what this transaction makes.
+    latest: BTreeMap<i64, Vec<On>>,
+}
 
 /// Makes the runs, and says at each fire what it made. Returns what was made.
 pub(crate) async fn carry_out(
@@ -24,50 +36,71 @@ pub(crate) async fn carry_out(
     open: &BTreeMap<i64, Open>,
     fired: &mut Fired,
 ) -> Result<Vec<Made>, Error> {
-    let mut made: Vec<Option<Made>> = vec![None; verdicts.len()];
-    // Which draft each schedule's latest run is: what is queued in the same transaction waits for it.
-    let mut latest: BTreeMap<i64, usize> = BTreeMap::new();
-    let mut drafts: Vec<Draft> = Vec::new();
-    let mut of_verdict: Vec<usize> = Vec::new();
+    let mut making = Making::default();
     for (place, verdict) in verdicts.iter().enumerate() {
-        let plan = verdict.plan;
-        let before = open.get(&plan.schedule);
-        if verdict.decision == Decision::CancelOldAndStart {
-            cancel(tx, before).await?;
-        }
-        let old = match verdict.decision {
-            Decision::Queue => before.map_or(&[][..], |open| &open.runs),
-            Decision::Start | Decision::CancelOldAndStart => &[],
+        let before = open.get(&verdict.plan.schedule);
+        match verdict.decision {
             Decision::Skip => continue,
-        };
-        let mut needs: Vec<Need> = old.iter().map(|run| ended(*run)).collect();
-        match &plan.target {
-            Target::Workflow(name) => {
-                let graph = &known.graphs[name];
-                made[place] = Some(start_flow(tx, verdict, name, graph, &needs).await?);
-            }
+            Decision::CancelOldAndStart => cancel(tx, before).await?,
+            Decision::Start | Decision::Queue => {}
+        }
+        let needs = making.needs(verdict, before);
+        making.make(tx, place, verdict, known, needs).await?;
+    }
+    if !making.drafts.is_empty() {
+        let started = insert_drafts(tx, &making.drafts).await?;
+        for (place, started) in making.places.iter().zip(started) {
+            making.made.insert(*place, Made::Run(started.id));
+        }
+    }
+    record(tx, verdicts, &making.made, fired).await?;
+    Ok(making.made.into_values().collect())
+}
+
+impl Making {
+    /// What a queued one waits for: all that its schedule has not ended, and what was made just before.
+    fn needs(&self, verdict: &Verdict<'_>, open: Option<&Open>) -> Vec<Need> {
+        if verdict.decision != Decision::Queue {
+            return Vec::new();
+        }
+        let old = open
+            .into_iter()
+            .flat_map(|open| open.runs.iter().map(|run| On::Run(*run)));
+        let new = self
+            .latest
+            .get(&verdict.plan.schedule)
+            .into_iter()
+            .flatten()
+            .copied();
+        old.chain(new).map(ended).collect()
+    }
+
+    async fn make(
+        &mut self,
+        tx: &Transaction<'_>,
+        place: usize,
+        verdict: &Verdict<'_>,
+        known: &Known,
+        needs: Vec<Need>,
+    ) -> Result<(), Error> {
+        let latest = match &verdict.plan.target {
             Target::Job(job) => {
-                if verdict.decision == Decision::Queue {
-                    needs.extend(latest.get(&plan.schedule).map(|place| Need {
-                        on: On::Draft(*place),
-                        name: None,
-                        on_failure: OnFailure::Continue,
-                    }));
-                }
-                latest.insert(plan.schedule, drafts.len());
-                of_verdict.push(place);
-                drafts.push(draft(verdict, job, needs)?);
+                self.places.push(place);
+                self.drafts.push(draft(verdict, job, needs)?);
+                vec![On::Draft(self.drafts.len() - 1)]
             }
-        }
+            Target::Workflow(name) => {
+                let id = start_flow(tx, verdict, name, &known.graphs[name], &needs).await?;
+                self.made.insert(place, Made::Workflow(id));
+                let WorkflowId(id) = id;
+                let query = "select id from tidegate.run where workflow_id = $1";
+                let rows = tx.query(query, &[&(id as i64)]).await?;
+                rows.iter().map(|row| On::Run(run_id(row.get(0)))).collect()
+            }
+        };
+        self.latest.insert(verdict.plan.schedule, latest);
+        Ok(())
     }
-    if !drafts.is_empty() {
-        let started = insert_drafts(tx, &drafts).await?;
-        for (place, started) in of_verdict.iter().zip(started) {
-            made[*place] = Some(Made::Run(started.id));
-        }
-    }
-    record(tx, verdicts, &made, fired).await?;
-    Ok(made.into_iter().flatten().collect())
 }
 
 async fn cancel(tx: &Transaction<'_>, open: Option<&Open>) -> Result<(), Error> {
@@ -113,7 +146,7 @@ async fn start_flow(
     name: &str,
     graph: &Graph,
     needs: &[Need],
-) -> Result<Made, Error> {
+) -> Result<WorkflowId, Error> {
     let flow = NewWorkflow {
         name: name.to_owned(),
         params: verdict.plan.params.clone(),
@@ -122,35 +155,41 @@ async fn start_flow(
     };
     let fire = Some((verdict.plan.schedule, verdict.due.at));
     let started = insert_workflow(tx, &flow, graph, fire, needs).await?;
-    Ok(Made::Workflow(started.id))
+    Ok(started.id)
+}
+
+/// What a fire's row says of a decision, and where it is counted.
+fn result(decision: Decision, fired: &mut Fired) -> (&'static str, &mut u64) {
+    match decision {
+        Decision::Start | Decision::CancelOldAndStart => ("started", &mut fired.started),
+        Decision::Queue => ("queued", &mut fired.queued),
+        Decision::Skip => ("skipped", &mut fired.skipped),
+    }
+}
+
+fn detail(verdict: &Verdict<'_>) -> String {
+    if verdict.decision != Decision::Skip {
+        return "{}".to_owned();
+    }
+    let reason = verdict
+        .reason
+        .as_deref()
+        .unwrap_or("an earlier one has not ended");
+    json!({ "reason": reason }).to_string()
 }
 
 async fn record(
     tx: &Transaction<'_>,
     verdicts: &[Verdict<'_>],
-    made: &[Option<Made>],
+    made: &BTreeMap<usize, Made>,
     fired: &mut Fired,
 ) -> Result<(), Error> {
-    let mut results: Vec<&str> = Vec::new();
+    let mut results: Vec<&str> = Vec::with_capacity(verdicts.len());
     for verdict in verdicts {
-        let (result, count) = match verdict.decision {
-            Decision::Start | Decision::CancelOldAndStart => ("started", &mut fired.started),
-            Decision::Queue => ("queued", &mut fired.queued),
-            Decision::Skip => ("skipped", &mut fired.skipped),
-        };
+        let (result, count) = result(verdict.decision, fired);
         *count += 1;
         results.push(result);
     }
-    let detail = |verdict: &Verdict<'_>| match verdict.decision {
-        Decision::Skip => {
-            let reason = verdict
-                .reason
-                .as_deref()
-                .unwrap_or("an earlier one has not ended");
-            json!({ "reason": reason }).to_string()
-        }
-        _ => "{}".to_owned(),
-    };
     let details: Vec<String> = verdicts.iter().map(detail).collect();
     let ids: Vec<i64> = verdicts
         .iter()
@@ -160,28 +199,27 @@ async fn record(
         .iter()
         .map(|verdict| to_postgres(verdict.due.at))
         .collect();
-    let run = |made: &Option<Made>| match made {
+    let run = |place: usize| match made.get(&place) {
         Some(Made::Run(RunId(id))) => Some(*id as i64),
         _ => None,
     };
-    let workflow = |made: &Option<Made>| match made {
+    let flow = |place: usize| match made.get(&place) {
         Some(Made::Workflow(WorkflowId(id))) => Some(*id as i64),
         _ => None,
     };
-    let runs: Vec<Option<i64>> = made.iter().map(run).collect();
-    let workflows: Vec<Option<i64>> = made.iter().map(workflow).collect();
-    let statement = tx
-        .prepare_cached(
-            "update tidegate.fire set result = given.result, detail = given.detail, run_id = given.run, workflow_id = given.flow
-               from unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
-                    as given (id, due_at, result, detail, run, flow)
-              where fire.schedule_id = given.id and fire.due_at = given.due_at",
-        )
-        .await?;
+    let runs: Vec<Option<i64>> = (0..verdicts.len()).map(run).collect();
+    let flows: Vec<Option<i64>> = (0..verdicts.len()).map(flow).collect();
+    let statement = tx.prepare_cached(RECORD).await?;
     tx.execute(
         &statement,
-        &[&ids, &times, &results, &details, &runs, &workflows],
+        &[&ids, &times, &results, &details, &runs, &flows],
     )
     .await?;
     Ok(())
 }
+
+const RECORD: &str = "
+update tidegate.fire set result = given.result, detail = given.detail, run_id = given.run, workflow_id = given.flow
+  from unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
+       as given (id, due_at, result, detail, run, flow)
+ where fire.schedule_id = given.id and fire.due_at = given.due_at";

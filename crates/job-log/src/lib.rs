@@ -1,12 +1,13 @@
 #![doc = include_str!("../README.md")]
 //!
 //! Layout, in the order of a run's life: [`register`] (what there is to run), [`start`] and [`start_workflow`], [`promote`]
-//! (the scheduler), [`claim`], [`worker`], [`attempt`] and [`finish`] (the worker), [`steer`] (people). [`schedule`] and [`fire`]
+//! (the scheduler), [`claim`], [`worker`], [`attempt`] and [`finish`] (the worker), [`steer`] (people). [`schedule`] (with `due`) and [`fire`]
 //! are the clock's part. [`history`], [`list`] and [`metrics`] show it all, [`retention`] forgets it. [`lead`] and
 //! [`listen`] hold connections of their own.
 
 pub mod attempt;
 pub mod claim;
+mod due;
 mod error;
 pub mod finish;
 pub mod fire;

@@ -93,7 +93,8 @@ pub struct WorkflowView {
 }
 
 const COLUMNS: &str = "run.id, run.job, run.state, run.source, run.priority, run.attempts, run.crashes, run.created_at, \
-    run.run_at, run.started_at, run.finished_at, run.worker, case when run.state = 'blocked' then replace(run.blocked_on, chr(9), ' ') end, run.concurrency_key, \
+    run.run_at, run.started_at, run.finished_at, run.worker, \
+    case when run.state = 'blocked' then replace(run.blocked_on, chr(9), ' ') end, run.concurrency_key, \
     run.workflow_id, run.node, (select name from tidegate.schedule where schedule.id = run.schedule_id), run.due_at, \
     run.cancel_requested_at is not null, run.message, run.error, run.progress";
 

@@ -79,7 +79,7 @@ with given as (
 ), announced as (
     select tidegate.announce_runs(array(select id from made order by id)) as done
 )
-select given.place, made.id from given left join made on made.id = given.id, announced";
+select made.id from given left join made on made.id = given.id, announced order by given.place";
 
 impl JobLog {
     /// Asks for runs, and returns the id of each, in the order given. All are made, or none.
@@ -241,20 +241,17 @@ async fn insert(
             ],
         )
         .await?;
-    let mut started: Vec<Option<Started>> = vec![None; drafts.len()];
-    for row in &rows {
-        let made: Option<i64> = row.get(1);
-        started[row.get::<_, i64>(0) as usize - 1] = made.map(|id| Started {
-            id: run_id(id),
-            is_new: true,
+    let mut started = Vec::with_capacity(drafts.len());
+    for (row, draft) in rows.iter().zip(drafts) {
+        started.push(match row.get::<_, Option<i64>>(0) {
+            Some(id) => Started {
+                id: run_id(id),
+                is_new: true,
+            },
+            None => existing(client, &draft.run).await?,
         });
     }
-    for (draft, started) in drafts.iter().zip(&mut started) {
-        if started.is_none() {
-            *started = Some(existing(client, &draft.run).await?);
-        }
-    }
-    Ok(started.into_iter().flatten().collect())
+    Ok(started)
 }
 
 /// The run that has the key already. A statement of its own: the one that met it may not see it yet.

@@ -194,10 +194,10 @@ fn merged(flow: &Map<String, Value>, node: &Map<String, Value>) -> Result<String
     Ok(params_text(&Value::Object(params))?)
 }
 
-/// A run that must have ended, however it ends, and whose result does not matter.
-pub(crate) fn ended(run: tidegate_job::RunId) -> Need {
+/// What must have ended, however it ends, and whose result does not matter.
+pub(crate) fn ended(on: On) -> Need {
     Need {
-        on: On::Run(run),
+        on,
         name: None,
         on_failure: OnFailure::Continue,
     }

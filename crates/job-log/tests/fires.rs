@@ -277,11 +277,13 @@ async fn a_schedule_starts_workflows_too() {
     };
     log.register(&jobs(), &[flow], "r2").await.unwrap();
     scheduled(&log, Target::Workflow("flow".into())).await;
-    assert_eq!(fire(&log, Overlap::Queue, &[1]).await.started, 1);
-    let first = claim_due(&log).await.remove(0);
+    let both = fire(&log, Overlap::Queue, &[1, 2]).await;
+    assert_eq!((both.started, both.queued), (1, 1));
+    let mut claimed = claim_due(&log).await;
+    assert_eq!(claimed.len(), 1);
+    let first = claimed.remove(0);
     let params: Value = serde_json::from_str(&first.params).unwrap();
     assert_eq!(params, json!({ "n": 1 }));
-    assert_eq!(fire(&log, Overlap::Queue, &[2]).await.queued, 1);
     assert_eq!(fire(&log, Overlap::Queue, &[3]).await.skipped, 1);
     succeed(&log, &first.lease).await;
     let second = claim_due(&log).await.remove(0);

@@ -1,7 +1,9 @@
 //! Beats, lost workers, drains.
 
+use std::time::Duration;
+
 use tidegate_job::RunState;
-use tidegate_job_log::{Beat, Error};
+use tidegate_job_log::{Beat, Ending, Error};
 
 use crate::fixture::*;
 
@@ -82,8 +84,8 @@ async fn an_attempt_that_ends_by_itself_begins_the_count_of_losses_anew() {
             log.reap(&worker).await.unwrap();
         }
         let lease = claim_due(&log).await.remove(0).lease;
-        let retry = tidegate_job_log::Ending::Retry {
-            after: std::time::Duration::ZERO,
+        let retry = Ending::Retry {
+            after: Duration::ZERO,
             error: "x".into(),
         };
         assert_eq!(finish(&log, &lease, retry).await, Some(RunState::Pending));
@@ -156,9 +158,9 @@ async fn what_the_queue_lost_is_pending_again() {
         start(&log, "a").await;
     }
     let ids = promote(&log).await;
-    let zero = std::time::Duration::ZERO;
+    let zero = Duration::ZERO;
     assert_eq!(log.queued_longer_than(zero, 10).await.unwrap(), ids);
-    let minute = std::time::Duration::from_secs(60);
+    let minute = Duration::from_secs(60);
     assert!(log.queued_longer_than(minute, 10).await.unwrap().is_empty());
     assert_eq!(log.requeue(&ids[..1]).await.unwrap(), 1);
     assert_eq!(log.requeue_all().await.unwrap(), 2);
@@ -173,7 +175,7 @@ async fn one_process_leads_and_words_are_heard() {
     assert!(log.lead().await.unwrap().is_none());
     leader.confirm().await.unwrap();
     let mut listener = log.listen().await.unwrap();
-    let long = std::time::Duration::from_secs(20);
+    let long = Duration::from_secs(20);
     let run = start(&log, "a").await;
     assert_eq!(
         listener.next(long).await.unwrap(),
@@ -185,6 +187,27 @@ async fn one_process_leads_and_words_are_heard() {
         listener.next(long).await.unwrap(),
         Some(tidegate_job_log::Notice::Cancel(run))
     );
-    let short = std::time::Duration::from_millis(10);
+    let short = Duration::from_millis(10);
     assert_eq!(listener.next(short).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_isolate_that_ends_counts_with_the_workers_that_are_lost() {
+    let (_database, log) = log().await;
+    let run = start(&log, "a").await;
+    for crashes in 0..2 {
+        let claimed = claim_due(&log).await.remove(0);
+        assert_eq!(claimed.crashes, crashes);
+        let crashed = Ending::Crashed {
+            after: Duration::ZERO,
+            error: "the isolate ended".into(),
+        };
+        assert_eq!(
+            finish(&log, &claimed.lease, crashed).await,
+            Some(RunState::Pending)
+        );
+    }
+    claim_due(&log).await;
+    log.reap(WORKER).await.unwrap();
+    assert_eq!(state(&log, run).await, RunState::Failed);
 }
