@@ -67,3 +67,17 @@ pub(crate) async fn cors(request: Request, next: Next) -> Response {
     set(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_answer_has_made_is_in_headers_that_browsers_may_read() {
+        for name in ["X-Parse-Job-Status-Id", "X-Tidegate-Workflow-Id"] {
+            let response = respond(Answer::named(name, "R000000007"), "http://localhost/parse");
+            assert_eq!(response.headers()[name], "R000000007");
+            assert!(EXPOSED_HEADERS.split(", ").any(|exposed| exposed == name));
+        }
+    }
+}
