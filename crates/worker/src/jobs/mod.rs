@@ -10,9 +10,9 @@
 //! - Nothing is open in Postgres while JavaScript runs.
 //! - What a worker leaves behind, however it ends, is on its list of runs in Postgres: the leader gives it to others.
 //!
-//! Layout: [`perform`] is the path, on one screen; [`claims`] is what the queue asks; [`running`] is which runs are held
-//! and what each is told, by [`beat`], [`cancel`] and the end of the process; [`supervise`] makes it so; [`plan`] and
-//! [`ending`] decide, both pure; [`log_sink`] and [`finish`] write in groups; [`report`] is metrics and log lines.
+//! Layout: `perform` is the path, on one screen; `claims` is what the queue asks; `running` is which runs are held
+//! and what each is told, by `beat`, `cancel` and the end of the process; `supervise` makes it so; `plan` and
+//! `ending` decide, both pure; `log_sink` and `finish` write in groups; `report` is metrics and log lines.
 //!
 //! Not here: which runs may begin (`scheduler`), the streams (`queue`), what a run is told (`write-path`).
 
