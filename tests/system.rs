@@ -29,7 +29,7 @@ impl System {
     /// Everything in one process, with this as `cloud/main.js`.
     pub async fn start(main_js: &str) -> System {
         let mut system = System::prepare(main_js).await;
-        system.serve("proxy,capture,dispatch,worker");
+        system.serve("proxy,capture,dispatch,scheduler,worker");
         system
     }
 
@@ -66,7 +66,7 @@ impl System {
             .status()
             .unwrap();
         assert!(copied.success());
-        system.serve("proxy,capture,dispatch,worker");
+        system.serve("proxy,capture,dispatch,scheduler,worker");
         system
     }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::events::EventsArguments;
+use crate::command::jobs::JobsArguments;
 use crate::command::operations::OperationsArguments;
+use crate::command::schedules::SchedulesArguments;
 use crate::command::slot::SlotArguments;
 use crate::command::triggers::TriggersArguments;
 
@@ -29,6 +31,10 @@ pub enum Command {
     Events(EventsArguments),
     /// List and pause after-triggers, run them over existing rows
     Triggers(TriggersArguments),
+    /// Run jobs and workflows, follow them, steer them
+    Jobs(JobsArguments),
+    /// Schedules: when jobs run by themselves, and what would become of it
+    Schedules(SchedulesArguments),
     /// Replays and backfills under way
     Operations(OperationsArguments),
     /// The replication slot, and what it missed
@@ -87,17 +93,20 @@ pub enum Role {
     Capture,
     /// Event log to queue; one is active, others stand by
     Dispatch,
-    /// Runs after-triggers; as many as you like
+    /// Due schedules and runs to queue; one is active, others stand by
+    Scheduler,
+    /// Runs after-triggers and jobs; as many as you like
     Worker,
     /// Event log to the [[sinks]] of tidegate.toml; for each, one is active, others stand by
     FanOut,
 }
 
 impl Role {
-    pub const ALL: [Role; 5] = [
+    pub const ALL: [Role; 6] = [
         Role::Proxy,
         Role::Capture,
         Role::Dispatch,
+        Role::Scheduler,
         Role::Worker,
         Role::FanOut,
     ];
@@ -139,7 +148,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         Some(Error::NotFound { .. }) => return 3,
         Some(Error::Invalid { .. } | Error::Conflict { .. }) => return 5,
         Some(Error::Unavailable { .. }) => return 6,
-        Some(Error::Log { .. } | Error::Slot { .. }) => return 1,
+        Some(Error::Log { .. } | Error::Jobs { .. } | Error::Slot { .. }) => return 1,
         None => {}
     }
     match error {

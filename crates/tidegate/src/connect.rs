@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use tidegate_event_log::EventLog;
+use tidegate_job_log::JobLog;
 use tidegate_queue::Queue;
 use tidegate_storage::Storage;
 use tokio::net::TcpListener;
@@ -44,6 +45,15 @@ pub(crate) async fn connect_log(config: &Config) -> Result<EventLog> {
         max_connections: 8,
     });
     log.await.context("cannot open the event log")
+}
+
+/// After the event log, whose migrations make its tables.
+pub(crate) async fn connect_job_log(config: &Config) -> Result<JobLog> {
+    let log = JobLog::connect(tidegate_job_log::Config {
+        database_url: config.database_url.expose().to_owned(),
+        max_connections: 8,
+    });
+    log.await.context("cannot open the job log")
 }
 
 pub(crate) async fn connect_queue(config: &Config) -> Result<Queue> {

@@ -9,6 +9,7 @@ mod config;
 mod connect;
 mod dev;
 mod health;
+mod registration;
 mod release;
 mod serve;
 mod telemetry;
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
         Command::Config(arguments) => config::show(arguments),
         Command::Events(arguments) => command::events::main(arguments),
         Command::Triggers(arguments) => command::triggers::main(arguments),
+        Command::Jobs(arguments) => command::jobs::main(arguments),
+        Command::Schedules(arguments) => command::schedules::main(arguments),
         Command::Operations(arguments) => command::operations::main(arguments),
         Command::Slot(arguments) => command::slot::main(arguments),
     };

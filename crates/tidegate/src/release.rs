@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use notify::{RecursiveMode, Watcher};
 use tidegate_cloud_code::CloudCode;
 use tidegate_event::{Policy, Trigger, TriggerKind, TriggerSet};
+use tidegate_job_log::JobLog;
 use tidegate_storage::Hook;
 use tidegate_worker::{Webhook, Webhooks};
 use tidegate_write_path::WritePath;
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, PARSE_HOOKS};
+use crate::registration::Registration;
 
 /// How long a folder must be quiet before its code is loaded: editors write several files at once.
 const QUIET: Duration = Duration::from_millis(80);
@@ -26,6 +28,7 @@ const HOOKS_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Releases {
     config: Config,
     write_path: Arc<WritePath>,
+    jobs: JobLog,
     triggers: watch::Sender<TriggerSet>,
     webhooks: watch::Sender<Webhooks>,
 }
@@ -35,10 +38,15 @@ impl Releases {
     ///
     /// # Errors
     /// A bundle that does not build, a `main.js` that throws: the message says where.
-    pub async fn load(config: &Config, write_path: &Arc<WritePath>) -> Result<Releases> {
+    pub async fn load(
+        config: &Config,
+        write_path: &Arc<WritePath>,
+        jobs: &JobLog,
+    ) -> Result<Releases> {
         let releases = Releases {
             config: config.clone(),
             write_path: Arc::clone(write_path),
+            jobs: jobs.clone(),
             triggers: watch::channel(TriggerSet::default()).0,
             webhooks: watch::channel(Webhooks::new()).0,
         };
@@ -67,14 +75,20 @@ impl Releases {
         let loaded = CloudCode::load(&self.code_config()?, bundle, self.write_path.host()).await;
         let code = loaded.map_err(with_stack)?;
         let manifest = code.manifest();
-        let (functions, triggers) = (manifest.functions.len(), code.triggers().iter().count());
         tracing::info!(
             release = code.id(),
-            functions,
-            triggers,
+            functions = manifest.functions.len(),
+            triggers = code.triggers().iter().count(),
+            jobs = manifest.jobs.len(),
+            schedules = manifest.schedules.len() + self.config.schedules.len(),
             "loaded the cloud code"
         );
         check_that_all_runs(&code, self.config.ignore_unsupported_triggers)?;
+        let registration = Registration::read(manifest)?;
+        registration
+            .announce(&self.jobs, code.id(), &self.config.schedules)
+            .await
+            .context("cannot register the jobs and schedules")?;
         let replaced = self.write_path.replace_code(code);
         self.publish_triggers();
         if let Some(replaced) = replaced {
@@ -257,9 +271,6 @@ fn check_that_all_runs(code: &CloudCode, ignore: bool) -> Result<()> {
             triggers = names,
             "this version of Tidegate does not run these triggers"
         );
-    }
-    for job in &code.manifest().jobs {
-        tracing::warn!(job, "this version of Tidegate does not run jobs");
     }
     Ok(())
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tidegate_event::TriggerSet;
 use tidegate_event_log::EventLog;
+use tidegate_job_log::JobLog;
 use tidegate_queue::Queue;
+use tidegate_queue::runs::RunQueue;
 use tidegate_write_path::{Waiters, WritePath};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -14,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Role, ServeArguments};
 use crate::config::Config;
-use crate::connect::{connect_log, connect_queue, connect_storage, listen};
+use crate::connect::{connect_job_log, connect_log, connect_queue, connect_storage, listen};
 use crate::release::Releases;
 use crate::{health, telemetry};
 
@@ -71,6 +73,7 @@ struct Parts {
     /// Unique among all processes and restarts.
     process: String,
     log: EventLog,
+    jobs: JobLog,
     queue: Queue,
     waiters: Arc<Waiters>,
     write_path: Arc<WritePath>,
@@ -96,15 +99,20 @@ impl Server {
         let process = process_name();
         let storage = connect_storage(&config).await?;
         let log = connect_log(&config).await?;
+        tidegate_write_path::ensure_job_classes(&storage)
+            .await
+            .context("cannot make the classes of jobs")?;
+        let jobs = connect_job_log(&config).await?;
         let queue = connect_queue(&config).await?;
         let waiters = Arc::new(Waiters::default());
         let write_path = WritePath::new(
             write_path_config(&config, &process),
             storage,
             log.clone(),
+            jobs.clone(),
             Arc::clone(&waiters),
         );
-        let releases = Arc::new(Releases::load(&config, &write_path).await?);
+        let releases = Arc::new(Releases::load(&config, &write_path, &jobs).await?);
         let triggers = releases.triggers();
         let webhooks = tidegate_worker::Sender {
             poster: tidegate_cloud_code::Poster::new(&config.egress)?,
@@ -118,6 +126,7 @@ impl Server {
             config,
             process,
             log,
+            jobs,
             queue,
             waiters,
             write_path,
@@ -142,12 +151,17 @@ impl Server {
         );
         if let Some(listener) = listener {
             let api = roles.contains(&Role::Proxy).then(|| parts.api());
+            let operators = match &api {
+                Some(api) => parts.operators_api(api.config.keys.clone()),
+                None => Default::default(),
+            };
             let ops = tidegate_proxy::Ops { readiness, metrics };
             let address = listener.local_addr()?;
             let proxy = tidegate_proxy::run(
                 listener,
                 api,
                 ops,
+                operators,
                 parts.config.drain_timeout,
                 shutdown.clone(),
             );
@@ -222,6 +236,14 @@ impl Parts {
         }
     }
 
+    /// `/tidegate/v1`, which goes with the Parse API.
+    fn operators_api(&self, keys: tidegate_proxy::Keys) -> tidegate_admin_http::Router {
+        let capture = capture_config(&self.config);
+        let admin = tidegate_admin::Admin::new(self.log.clone(), self.jobs.clone(), capture);
+        let is_master = move |headers: &_| keys.is_master(headers);
+        tidegate_admin_http::router(admin, is_master, self.shutdown.clone())
+    }
+
     fn spawn_roles(self, running: &mut JoinSet<Result<()>>, roles: &[Role]) {
         let config = &self.config;
         if roles.contains(&Role::Capture) {
@@ -253,6 +275,21 @@ impl Parts {
             );
             running.spawn(async move { role.await.context("dispatch stopped") });
         }
+        if roles.contains(&Role::Scheduler) {
+            let scheduler = tidegate_scheduler::Config {
+                max_queued: config.max_queued_runs,
+                worker_lease: config.job_lease,
+                standby_interval: Duration::from_millis(500),
+                keep: Duration::from_secs(u64::from(config.job_keep_days) * 24 * 3600),
+            };
+            let role = tidegate_scheduler::run(
+                scheduler,
+                self.jobs.clone(),
+                RunQueue::new(&self.queue),
+                self.shutdown.clone(),
+            );
+            running.spawn(async move { role.await.context("the scheduler stopped") });
+        }
         if roles.contains(&Role::FanOut) {
             let fan_out = tidegate_fan_out::Config {
                 sinks: config.sinks.clone(),
@@ -277,6 +314,20 @@ impl Parts {
                     max_backoff: config.trigger_max_backoff,
                 },
             };
+            let jobs = tidegate_worker::jobs::Config {
+                name: self.process.clone(),
+                concurrency: config.job_concurrency,
+                job_timeout: config.job_timeout,
+                drain_timeout: config.drain_timeout,
+            };
+            let role = tidegate_worker::run_jobs(
+                jobs,
+                self.jobs.clone(),
+                RunQueue::new(&self.queue),
+                Arc::clone(&self.write_path),
+                self.shutdown.clone(),
+            );
+            running.spawn(async move { role.await.context("the worker of jobs stopped") });
             let role = tidegate_worker::run(
                 worker,
                 self.log,

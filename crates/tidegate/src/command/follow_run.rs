@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tidegate_admin::{Admin, Error, LoggedLine, RunLine, RunState, WorkflowState, WorkflowView};
 
-use super::{job_text, workflow_text};
 use super::output::{Output, Progress, plain};
+use super::{job_text, workflow_text};
 
 /// Workers write what was logged, and how far a run is, a few times a second.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);

@@ -123,7 +123,8 @@ mod tests {
         });
         assert_eq!(run_arguments(&words).options().unwrap(), expected);
         assert_eq!(run_arguments(&[]).options().unwrap(), json!({}));
-        let error = run_arguments(&["--delay", "5"]).options()
+        let error = run_arguments(&["--delay", "5"])
+            .options()
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("--delay: \"5\""), "{error}");

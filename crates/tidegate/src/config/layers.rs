@@ -38,6 +38,7 @@ impl fmt::Display for Origin {
 pub struct Layers {
     values: BTreeMap<&'static str, (String, Origin)>,
     try_commands: Vec<toml::Table>,
+    schedules: Vec<toml::Table>,
     sinks: Vec<toml::Table>,
     webhooks: Vec<toml::Table>,
 }
@@ -90,6 +91,7 @@ impl Layers {
         for (name, value) in table {
             let list = match name.as_str() {
                 "try" => Some(&mut self.try_commands),
+                "schedules" => Some(&mut self.schedules),
                 "sinks" => Some(&mut self.sinks),
                 "webhooks" => Some(&mut self.webhooks),
                 _ => None,
@@ -193,6 +195,11 @@ impl Layers {
     /// The `[[webhooks]]`, as they are written.
     pub fn webhooks(&self) -> &[toml::Table] {
         &self.webhooks
+    }
+
+    /// The `[[schedules]]`, as they are written.
+    pub fn schedules(&self) -> &[toml::Table] {
+        &self.schedules
     }
 
     /// The `[[sinks]]`, as they are written.

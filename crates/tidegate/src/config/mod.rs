@@ -4,6 +4,7 @@
 //! get their types. Only this crate reads the environment and files.
 
 mod layers;
+mod schedules;
 mod sinks;
 mod table;
 mod webhooks;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tidegate_cloud_code::Egress;
 use tidegate_fan_out::SinkConfig;
+use tidegate_job_log::schedule::NewSchedule;
 use tidegate_parse_protocol::Secret;
 use tidegate_worker::Webhooks;
 
@@ -44,6 +46,7 @@ pub struct Config {
     pub database_connections: usize,
     pub function_timeout: Duration,
     pub trigger_timeout: Duration,
+    pub job_timeout: Duration,
     pub drain_timeout: Duration,
     pub wait: bool,
     pub wait_timeout: Duration,
@@ -59,6 +62,10 @@ pub struct Config {
     pub webhooks: Webhooks,
     pub webhook_key: Option<Secret>,
     pub worker_concurrency: usize,
+    pub job_concurrency: usize,
+    pub job_lease: Duration,
+    pub max_queued_runs: u32,
+    pub job_keep_days: u32,
     pub lanes: u16,
     pub lane_lease: Duration,
     pub max_queued: usize,
@@ -76,6 +83,7 @@ pub struct Config {
     pub event_stream_clients: usize,
     pub capture: Vec<String>,
     pub sinks: Vec<SinkConfig>,
+    pub schedules: Vec<NewSchedule>,
     pub log_format: LogFormat,
     pub log: String,
     pub try_commands: Vec<TryCommand>,
@@ -116,6 +124,7 @@ impl Config {
             database_connections: layers.number("database_connections")?,
             function_timeout: milliseconds("function_timeout_ms")?,
             trigger_timeout: milliseconds("trigger_timeout_ms")?,
+            job_timeout: milliseconds("job_timeout_ms")?,
             drain_timeout: milliseconds("drain_timeout_ms")?,
             wait: layers.flag("wait")?,
             wait_timeout: milliseconds("wait_timeout_ms")?,
@@ -130,6 +139,10 @@ impl Config {
             webhook_key: layers.optional("webhook_key").map(Secret::new),
             egress: egress(layers)?,
             worker_concurrency: layers.number("worker_concurrency")?,
+            job_concurrency: layers.number("job_concurrency")?,
+            job_lease: milliseconds("job_lease_ms")?,
+            max_queued_runs: layers.number("max_queued_runs")?,
+            job_keep_days: layers.number("job_keep_days")?,
             lanes: layers.number("lanes")?,
             lane_lease: milliseconds("lane_lease_ms")?,
             max_queued: layers.number("max_queued")?,
@@ -147,6 +160,7 @@ impl Config {
             event_stream_clients: layers.number("event_stream_clients")?,
             capture: layers.list("capture"),
             sinks: sinks::sinks(layers.sinks())?,
+            schedules: schedules::schedules(layers.schedules())?,
             log_format: log_format(layers)?,
             log: layers.required("log")?,
             try_commands: layers.try_commands()?,

@@ -153,6 +153,26 @@ pub(super) const SETTINGS: &[Setting] = &[
         "after-triggers that run at once",
     ),
     setting(
+        "job_concurrency",
+        Some("16"),
+        "jobs that run at once, each in a JavaScript process of its own",
+    ),
+    setting(
+        "job_lease_ms",
+        Some("2000"),
+        "a worker that is silent for so long loses the runs it has",
+    ),
+    setting(
+        "max_queued_runs",
+        Some("1000"),
+        "job runs in Redis; more wait in Postgres",
+    ),
+    setting(
+        "job_keep_days",
+        Some("30"),
+        "days that ended runs and their history are kept",
+    ),
+    setting(
         "lanes",
         Some("64"),
         "lanes of the queue; the same in every process",
