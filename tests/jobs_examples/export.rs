@@ -29,7 +29,7 @@ async fn five_thousand_orders_become_a_spreadsheet() {
     system
         .wait_for_sql(&format!(
             "select exists (select from tidegate.run where tidegate.run_name(id) = '{run}' and state = 'running'
-                               and (progress::json ->> 'total')::int = {ORDERS})"
+                               and (progress::json ->> 'total')::float8 = {ORDERS})"
         ))
         .await;
     let said = succeeded(&system, &run).await;
@@ -38,7 +38,7 @@ async fn five_thousand_orders_become_a_spreadsheet() {
         said.starts_with(&format!("{ORDERS} orders in {name}")),
         "{said}"
     );
-    let progress = "select (body::json ->> 'done')::int from tidegate.run_event
+    let progress = "select (body::json ->> 'done')::float8::int from tidegate.run_event
                      where kind = 'progress' and tidegate.run_name(run_id) = $1 order by id";
     let rows = sql.query(progress, &[&run]).await.unwrap();
     let done: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();

@@ -14,7 +14,7 @@ Parse.Cloud.schedule("dailyReport", { daily: "09:00", timezone: settings.timezon
 
 const options = {
   retries: 5,
-  backoff: { initial: 30_000, factor: 2, max: 600_000 },
+  backoff: { initial: 2_000, factor: 4, max: 600_000 },
   description: "Mails yesterday's orders as a PDF",
 };
 

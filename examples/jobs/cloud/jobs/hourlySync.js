@@ -1,6 +1,6 @@
 // Every hour: customers that changed since the last run go to the CRM, a page at a time.
 //
-// How far it came is in class SyncState, so that the next run, or the next attempt, begins there.
+// Up to when it came is in class SyncState: the next run begins there. Within a run its steps say how far it is.
 
 const settings = require("../settings");
 const { postJson } = require("../lib/post");
@@ -16,63 +16,57 @@ Parse.Cloud.schedule("hourlySync", { cron: "0 * * * *", overlap: "skip" }, "hour
 const options = { retries: 10, concurrency: 1, description: "Sends changed customers to the CRM" };
 
 Parse.Cloud.job("hourlySync", options, async (request) => {
-  const until = await request.step("until", () => new Date(Date.now() - SETTLE_MS));
-  let cursor = await request.step("cursor", readCursor);
+  const { from, until } = await request.step("window", async () => ({
+    from: await syncedUntil(),
+    until: new Date(Date.now() - SETTLE_MS),
+  }));
+  let last = "";
   let sent = 0;
   for (let page = 1; ; page += 1) {
     // Read in a step of its own: a page that is sent again is the very same page, as its Idempotency-Key says.
-    const contacts = await request.step(`read ${page}`, () => changedCustomers(cursor, until));
+    const contacts = await request.step(`read ${page}`, () => changedCustomers(from, until, last));
     if (contacts.length === 0) break;
-    cursor = cursorAt(contacts.at(-1));
-    await request.step(`send ${page}`, async () => {
-      // When the CRM says 429 this throws, and the run is tried again when the CRM wants it.
-      await postJson(request, `${settings.crmUrl}/contacts`, { contacts });
-      await saveCursor(cursor);
-    });
+    // When the CRM says 429 this throws, and the run is tried again when the CRM wants it. Pages that were sent are not
+    // sent again.
+    await request.step(`send ${page}`, () => postJson(request, `${settings.crmUrl}/contacts`, { contacts }));
+    last = contacts.at(-1).id;
     sent += contacts.length;
     request.progress(sent, undefined, "customers sent");
   }
+  await request.step("remember", () => saveSyncedUntil(until));
   return `sent ${sent} customers`;
 });
 
-/** Two customers may have changed in the same millisecond: the id decides which is first. */
-function changedCustomers({ at, id }, until) {
-  const later = new Parse.Query("Customer").greaterThan("updatedAt", at);
-  const same = new Parse.Query("Customer").equalTo("updatedAt", at).greaterThan("objectId", id);
-  const query = Parse.Query.or(later, same);
+/** By objectId: who changes meanwhile leaves the window, and is in the next one. */
+async function changedCustomers(from, until, last) {
+  const query = new Parse.Query("Customer");
+  query.greaterThanOrEqualTo("updatedAt", from);
   query.lessThan("updatedAt", until);
-  query.ascending("updatedAt", "objectId");
+  query.greaterThan("objectId", last);
+  query.ascending("objectId");
   query.limit(PAGE);
-  return query.find(MASTER).then((customers) => customers.map(contactOf));
-}
-
-function contactOf(customer) {
-  return {
+  const customers = await query.find(MASTER);
+  return customers.map((customer) => ({
     id: customer.id,
     name: customer.get("name"),
     email: customer.get("email"),
-    updatedAt: customer.updatedAt.toISOString(),
-  };
-}
-
-function cursorAt(contact) {
-  return { at: new Date(contact.updatedAt), id: contact.id };
+  }));
 }
 
 function stateOfCrm() {
   return new Parse.Query("SyncState").equalTo("name", "crm").first(MASTER);
 }
 
-async function readCursor() {
+async function syncedUntil() {
   const state = await stateOfCrm();
-  return state ? { at: state.get("at"), id: state.get("lastId") } : { at: new Date(0), id: "" };
+  return state ? state.get("until") : new Date(0);
 }
 
-async function saveCursor({ at, id }) {
+async function saveSyncedUntil(until) {
   let state = await stateOfCrm();
   if (!state) {
     state = new Parse.Object("SyncState", { name: "crm" });
     state.setACL(new Parse.ACL());
   }
-  await state.save({ at, lastId: id }, MASTER);
+  await state.save({ until }, MASTER);
 }
