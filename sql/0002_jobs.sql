@@ -9,6 +9,7 @@ create table tidegate.job (
     retries         integer,                 -- of the options, where statements need them
     concurrency     integer,                 -- most runs at once; this row's lock is what counts them
     key_concurrency integer,                 -- most runs at once with one key; null: 1
+    key_param       text,                    -- the param whose value is the key of a run that is given none
     is_registered   boolean not null default true, -- false: the current release does not have it
     release         text not null,
     registered_at   timestamptz not null default clock_timestamp(),

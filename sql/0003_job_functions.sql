@@ -3,6 +3,9 @@
 -- Order of locks, so that none waits for another in a circle: workflow, run (by id), job. Who holds a job's row takes
 -- further runs only with `skip locked`. All of it runs at READ COMMITTED: each statement sees what was committed before
 -- it, which is what makes "lock, then look" right.
+--
+-- Plans are made once, perhaps while the tables are empty. A run that is named by its id is therefore looked up without
+-- a condition that a partial index has too: an index that was small then may be the whole table now.
 
 -- The text form of a run's id, which is its objectId in _JobStatus.
 create function tidegate.run_name(id bigint) returns text language sql immutable
@@ -20,7 +23,7 @@ create function tidegate.is_final(state text) returns boolean language sql immut
 create function tidegate.hold_workflows(ids bigint[]) returns void language plpgsql as $$
 begin
     perform from tidegate.workflow
-      where id = any(array(select run.workflow_id from tidegate.run where run.id = any(ids) and run.workflow_id is not null))
+      where id = any(array(select run.workflow_id from tidegate.run where run.id = any(ids)))
       order by id for no key update;
 end
 $$;
@@ -260,10 +263,10 @@ begin
           from tidegate.run
          where run.id = any(ended) and shown."objectId" = tidegate.run_name(run.id);
         next := tidegate.advance_dependents(ended);
-        for flow in select distinct workflow_id from tidegate.run
-                     where id = any(ended) and workflow_id is not null order by workflow_id
-        loop
-            next := next || tidegate.advance_workflow(flow);
+        for flow in select distinct workflow_id from tidegate.run where id = any(ended) order by workflow_id loop
+            if flow is not null then
+                next := next || tidegate.advance_workflow(flow);
+            end if;
         end loop;
         ended := next;
         every := every || next;
@@ -407,11 +410,12 @@ begin
     ), meant as (
         -- A cancel wins over another attempt; a success that was complete wins over the cancel.
         select given.*, given.result = 'crashed' as crashed,
-               case when given.result in ('retry', 'crashed', 'handed_back') and run.cancel_requested_at is not null
-                    then 'cancelled'
+               case when given.result in ('retry', 'crashed', 'handed_back') and found.is_cancelled then 'cancelled'
                     when given.result = 'crashed' then 'retry' else given.result end as ending
-          from given join tidegate.run on run.id = given.id
-         where run.fence = given.fence and run.worker = given.worker and run.state = 'running'
+          from given
+         cross join lateral (select run.fence, run.worker, run.state, run.cancel_requested_at is not null as is_cancelled
+                               from tidegate.run where run.id = given.id offset 0) as found
+         where found.fence = given.fence and found.worker = given.worker and found.state = 'running'
     ), changed as (
         update tidegate.run
            set state = case when ending in ('retry', 'handed_back') then 'pending' else ending end,

@@ -51,10 +51,12 @@ select id, attempts, 'warned', json_build_object('message', $4::text)::text from
 const LOGS: &str = "
 with given as (
     select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[]) as given (id, worker, fence, lines)
+), locked as (
+    select id, worker, fence, state, attempts from tidegate.run where id = any($1) order by id for no key update
 ), held as (
-    select run.id, run.attempts, given.lines from given join tidegate.run on run.id = given.id
-     where run.worker = given.worker and run.fence = given.fence and run.state = 'running'
-     order by run.id for no key update of run
+    select locked.id, locked.attempts, given.lines
+      from given join locked on locked.id = given.id and locked.worker = given.worker and locked.fence = given.fence
+     where locked.state = 'running'
 )
 insert into tidegate.run_event (run_id, attempt, kind, body) select id, attempts, 'log', lines from held
 returning run_id";

@@ -66,18 +66,21 @@ const CLAIM: &str = "
 with alive as materialized (
     select name from tidegate.job_worker where name = $1 for key share
 ), held as (
-    select run.id, job.paused_at is not null or (select paused_at is not null from tidegate.job_control) as is_paused
-      from tidegate.run left join tidegate.job on job.name = run.job
-     where run.id = any($2) and run.state = 'queued' and exists (select from alive)
-     order by run.id for no key update of run
+    -- Named by id alone: with the state the planner might read all that is queued.
+    select id, state, job from tidegate.run
+     where id = any($2) and exists (select from alive) order by id for no key update
+), queued as (
+    select held.id, job.paused_at is not null or (select paused_at is not null from tidegate.job_control) as is_paused
+      from held left join tidegate.job on job.name = held.job
+     where held.state = 'queued'
 ), handed_back as (
     update tidegate.run set state = 'pending', queued_at = null
-      from held where run.id = held.id and held.is_paused
+      from queued where run.id = queued.id and queued.is_paused
 ), taken as (
     update tidegate.run
        set state = 'running', worker = $1, fence = fence + 1, attempts = attempts + (not resumes)::integer,
            claimed_at = clock_timestamp(), started_at = coalesce(started_at, clock_timestamp()), queued_at = null
-      from held where run.id = held.id and not held.is_paused
+      from queued where run.id = queued.id and not queued.is_paused
     returning run.*
 ), history as (
     insert into tidegate.run_event (run_id, attempt, kind, body)

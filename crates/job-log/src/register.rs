@@ -34,16 +34,16 @@ pub struct Workflow {
 
 const REGISTER_JOBS: &str = "
 with given as (
-    select * from unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::integer[])
-        as given (name, options, retries, concurrency, key_concurrency)
+    select * from unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::integer[], $7::text[])
+        as given (name, options, retries, concurrency, key_concurrency, key_param)
 ), gone as (
     update tidegate.job set is_registered = false where is_registered and not name = any($1)
 )
-insert into tidegate.job (name, options, retries, concurrency, key_concurrency, release)
-select name, options, retries, concurrency, key_concurrency, $6 from given order by name
+insert into tidegate.job (name, options, retries, concurrency, key_concurrency, key_param, release)
+select name, options, retries, concurrency, key_concurrency, key_param, $6 from given order by name
 on conflict (name) do update
    set options = excluded.options, retries = excluded.retries, concurrency = excluded.concurrency,
-       key_concurrency = excluded.key_concurrency, release = excluded.release, is_registered = true,
+       key_concurrency = excluded.key_concurrency, key_param = excluded.key_param, release = excluded.release, is_registered = true,
        registered_at = clock_timestamp()";
 
 const REGISTER_WORKFLOWS: &str = "
@@ -77,6 +77,10 @@ impl JobLog {
         let retries = number(|options| options.retries);
         let concurrency = number(|options| options.concurrency);
         let key_concurrency = number(|options| options.key_concurrency);
+        let key_params: Vec<Option<&str>> = jobs
+            .iter()
+            .map(|job| job.options.concurrency_key.as_deref())
+            .collect();
         tx.execute(
             REGISTER_JOBS,
             &[
@@ -86,6 +90,7 @@ impl JobLog {
                 &concurrency,
                 &key_concurrency,
                 &release,
+                &key_params,
             ],
         )
         .await?;

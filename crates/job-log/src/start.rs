@@ -71,9 +71,12 @@ with given as (
     select id, job, params, source, present.at,
            greatest(present.at, coalesce('epoch'::timestamptz + run_at_ms * interval '1 millisecond',
                                          present.at + delay_ms * interval '1 millisecond')),
-           retries, backoff, timeout_ms, priority, concurrency_key, idempotency_key, workflow_id, node, on_failure,
-           compensate, schedule_id, due_at, case when waits then 'waiting' else 'pending' end
-      from given, (select clock_timestamp() as at) as present
+           retries, backoff, timeout_ms, priority, coalesce(concurrency_key, own_key), idempotency_key, workflow_id, node,
+           on_failure, compensate, schedule_id, due_at, case when waits then 'waiting' else 'pending' end
+      from given
+     cross join (select clock_timestamp() as at) as present
+      left join lateral (select left(regexp_replace(params::jsonb ->> key_param, '[[:cntrl:]]', ' ', 'g'), 500) as own_key
+                           from tidegate.job where job.name = given.job and key_param is not null) as keyed on true
     on conflict (job, idempotency_key) where idempotency_key is not null do nothing
     returning id
 ), announced as (

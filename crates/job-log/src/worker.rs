@@ -34,12 +34,14 @@ const BEAT: &str = "
 with beaten as (
     update tidegate.job_worker set beat = beat + 1 where name = $1 returning name
 )
-select exists (select from beaten), given.place, run.id is null
+select exists (select from beaten), told.place, told.is_gone
   from (select) as one
-  left join (unnest($2::bigint[], $3::bigint[]) with ordinality as given (id, fence, place)
-             left join tidegate.run on run.id = given.id and run.fence = given.fence and run.worker = $1
-                                   and run.state = 'running')
-    on run.id is null or run.cancel_requested_at is not null";
+  left join (select given.place, found.is_held is not true as is_gone, found.is_cancelled
+               from unnest($2::bigint[], $3::bigint[]) with ordinality as given (id, fence, place)
+               left join lateral (select run.fence = given.fence and run.worker = $1 and run.state = 'running' as is_held,
+                                         run.cancel_requested_at is not null as is_cancelled
+                                    from tidegate.run where run.id = given.id) as found on true) as told
+    on told.is_gone or told.is_cancelled";
 
 impl JobLog {
     /// Puts a worker on the list. Names are never used twice: a process takes a new one each time it joins.

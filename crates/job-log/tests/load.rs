@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_job::RunState;
+use tidegate_job::{Lease, RunState};
 use tidegate_job_log::{Ending, Finished, Room};
 
 use crate::fixture::*;
 
 /// 300,000 runs that are over stand for the million: what reads them all takes seconds with either.
 const FILL: &str = "
-insert into tidegate.run (run_at, finished_at, state, job, source, params, priority)
-select now(), now(), case when n % 100 = 0 then 'failed' else 'succeeded' end, 'a', 'api', '{}', n % 3
+insert into tidegate.run (run_at, finished_at, state, job, source, params, priority, workflow_id)
+select now(), now(), case when n % 100 = 0 then 'failed' else 'succeeded' end, 'a', 'api', '{}', n % 3, n
   from generate_series(1, 300000) as n;
 insert into tidegate.run (run_at, state, job, source, params, priority, concurrency_key)
 select case when n % 5 = 0 then now() + interval '1 day' else now() end, 'pending',
@@ -106,6 +106,10 @@ async fn no_hot_statement_reads_what_is_over() {
         })
         .collect();
     log.finish(&finished).await.unwrap();
+    let held: Vec<Lease> = claimed[10..].iter().map(|one| one.lease.clone()).collect();
+    log.beat(WORKER, &held).await.unwrap();
+    log.message(&held[0], "x").await.unwrap();
+    log.cancel(held[0].run).await.unwrap();
     log.recheck_blocked().await.unwrap();
     log.next_pending_in().await.unwrap();
     log.requeue_all().await.unwrap();

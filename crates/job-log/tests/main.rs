@@ -1,4 +1,7 @@
-//! The job log against a real Postgres.
+//! The job log on a real Postgres.
+
+// A test's helpers may panic as its body may.
+#![allow(clippy::unwrap_used)]
 
 mod attempts;
 mod claims;
