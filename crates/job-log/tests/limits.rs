@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use tidegate_job::{Band, RunState};
+use tidegate_job::{Band, JobDefinition, JobOptions, NewRun, RunId, RunState};
 use tidegate_job_log::{Ending, Finished, JobLog, Room};
 
 use crate::fixture::*;
@@ -212,4 +212,38 @@ async fn work(log: &JobLog, name: &str) -> usize {
     let counted = log.finish(&finished).await.unwrap();
     assert_eq!(counted.len(), claimed.len());
     counted.len()
+}
+
+#[tokio::test]
+async fn a_param_can_be_the_key() {
+    let (_database, log) = log().await;
+    let options = json!({ "concurrencyKey": "customer" });
+    let job = JobDefinition {
+        name: "per customer".into(),
+        options: JobOptions::parse("the options", &options).unwrap(),
+    };
+    log.register(&[job], &[], "r2").await.unwrap();
+    let run = |params: serde_json::Value, options: serde_json::Value| NewRun {
+        params: params.to_string(),
+        ..new_run("per customer", options)
+    };
+    let runs = [
+        run(json!({ "customer": "a" }), json!({})),
+        run(json!({ "customer": "a" }), json!({})),
+        run(json!({ "customer": 7 }), json!({})),
+        run(
+            json!({ "customer": "a" }),
+            json!({ "concurrencyKey": "its own" }),
+        ),
+        run(json!({}), json!({})),
+        run(json!({}), json!({})),
+    ];
+    let started = log.start(&runs).await.unwrap();
+    let promoted = log.promote(ROOM).await.unwrap();
+    let queued: Vec<RunId> = promoted.queued.iter().map(|(run, _)| *run).collect();
+    // Only the second of customer a waits; a run without the param has no key.
+    let expected: Vec<RunId> = [0, 2, 3, 4, 5]
+        .map(|place: usize| started[place].id)
+        .to_vec();
+    assert_eq!((queued, promoted.blocked), (expected, 1));
 }

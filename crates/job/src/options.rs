@@ -45,6 +45,9 @@ pub struct JobOptions {
     /// Most runs of this job at once that have the same concurrency key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_concurrency: Option<u32>,
+    /// The name of the param whose value is a run's concurrency key, unless its start says another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
@@ -67,6 +70,7 @@ impl JobOptions {
             "timeout",
             "concurrency",
             "keyConcurrency",
+            "concurrencyKey",
             "description",
         ];
         let fields = Fields::new(what, value, &known)?;
@@ -80,6 +84,7 @@ impl JobOptions {
             timeout_ms: timeout(&fields)?,
             concurrency: limit("concurrency")?,
             key_concurrency: limit("keyConcurrency")?,
+            concurrency_key: fields.text("concurrencyKey", MAX_NAME_CHARS)?,
             description: fields.text("description", MAX_DESCRIPTION_CHARS)?,
         })
     }

@@ -40,6 +40,10 @@ const OF_JOBS = {
   },
   concurrency: limit,
   keyConcurrency: limit,
+  concurrencyKey: {
+    expected: 'the name of a param: a text of 1 to 200 characters',
+    fits: (value) => isText(value, 200),
+  },
   description,
 };
 
