@@ -27,7 +27,7 @@ export async function runJob(name, data) {
     const result = await entry.handler(jobRequest(name, data, { frame, signal, progress }));
     return { returned: result === undefined ? null : encode(result) };
   } finally {
-    progress.flush();
+    await progress.flush();
     signals.delete(frame.run.id);
   }
 }

@@ -10,22 +10,26 @@ const LEAST_MS_BETWEEN = 250;
 
 /**
  * @param {object} frame the job's
- * @returns {{report: Function, flush: Function}} `flush` sends at once what still waits to be sent
+ * @returns {{report: Function, flush: Function}} `flush` sends at once what still waits to be sent; its promise is
+ *   fulfilled when the host has recorded all that was sent: what ends the attempt must not overtake it
  */
 export function progressOf(frame) {
   let sentAt = -Infinity;
   let waiting;
   let timer;
+  let recorded = Promise.resolve();
 
   function flush() {
-    if (waiting === undefined) return;
+    if (waiting === undefined) return recorded;
     const progress = waiting;
     waiting = undefined;
     clearTimeout(timer);
     timer = undefined;
     sentAt = native.now();
     const failed = (error) => within(frame, write, undefined, ['warn', `request.progress: ${error.message}`]);
-    jobCall(frame, { op: 'progress', ...progress }).catch(failed);
+    const sent = jobCall(frame, { op: 'progress', ...progress }).catch(failed);
+    recorded = recorded.then(() => sent);
+    return recorded;
   }
 
   function report(done, total, message) {

@@ -44,7 +44,7 @@ export function stepsOf(frame, { steps = {}, sleeps = {} }, beforeSleep) {
     const name = `sleep ${sleepsMade}`;
     const untilMs = Object.hasOwn(sleeps, name) ? sleeps[name] : asked;
     if (untilMs <= Date.now()) return;
-    beforeSleep();
+    await beforeSleep();
     await jobCall(frame, { op: 'sleep', name, untilMs });
   }
 
