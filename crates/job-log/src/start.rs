@@ -45,7 +45,7 @@ pub(crate) enum On {
     Draft(usize),
 }
 
-/// What became of one [`Draft`].
+/// What became of one run that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Started {
     pub id: RunId,

@@ -33,7 +33,7 @@ async fn a_schedule_is_made_read_changed_and_deleted() {
     // New ones are to be planned.
     assert_eq!(
         log.due_schedules(10).await.unwrap().schedules,
-        [made.clone()]
+        std::slice::from_ref(&made)
     );
     assert_eq!(
         log.next_schedule_at().await.unwrap(),
