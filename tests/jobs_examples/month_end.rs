@@ -94,6 +94,16 @@ async fn the_chain_runs_in_order_and_is_undone_when_it_is_refused() {
     ];
     assert_eq!(ended(&system, &march).await, ("succeeded".into(), runs));
 
+    // It is closed, and stays so: there is nothing to undo.
+    let again = start_month_end(&system, "2026-03").await;
+    let (state, runs) = ended(&system, &again).await;
+    assert_eq!(
+        (&*state, &runs[0]),
+        ("failed", &run("closeMonth", "failed", 1))
+    );
+    let begun = runs.iter().filter(|(_, state, _)| state != "skipped");
+    assert_eq!(begun.count(), 1, "{runs:?}");
+
     let april = start_month_end(&system, "2026-04").await;
     let held = listener.next().await;
     held.answer(422, "the books are closed").await;

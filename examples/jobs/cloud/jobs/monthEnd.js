@@ -32,7 +32,12 @@ Parse.Cloud.schedule(
 // does the job that undoes it. `request.params` are the workflow's, for all of them.
 
 Parse.Cloud.job("closeMonth", async (request) => {
-  const month = await request.step("month", () => monthOf(request.params));
+  // Checked in a step: another attempt would find the closing that this one has saved.
+  const month = await request.step("month", async () => {
+    const month = monthOf(request.params);
+    if (await isClosed(month.name)) request.giveUp(`${month.name} is closed already`);
+    return month;
+  });
   const closing = new Closing();
   closing.setACL(new Parse.ACL());
   await closing.save({ month: month.name, status: "closed" }, MASTER);
@@ -46,30 +51,31 @@ Parse.Cloud.job("reopenMonth", async (request) => {
 
 Parse.Cloud.job("makeInvoices", async (request) => {
   const month = request.inputs.close;
+  const { closing } = month;
   // An order that comes in now must not change what a repeated attempt writes: sum up once, then save.
   const sums = await request.step("sums", () => sumsByCustomer(month));
   const invoices = sums.map(({ customer, cents }) => {
-    const invoice = new Invoice({ month: month.name, customer, cents, status: "open" });
+    const invoice = new Invoice({ closing, month: month.name, customer, cents, status: "open" });
     invoice.setACL(new Parse.ACL());
     return invoice;
   });
   await Parse.Object.saveAll(invoices, { ...MASTER, batchSize: 50 });
   const cents = sums.reduce((total, sum) => total + sum.cents, 0);
-  return { month: month.name, invoices: invoices.length, cents };
+  return { closing, month: month.name, invoices: invoices.length, cents };
 });
 
 Parse.Cloud.job("voidInvoices", async (request) => {
-  const { month } = request.inputs.invoice;
-  const ids = await request.step("choose", () => openInvoices(month));
+  const { closing, month } = request.inputs.invoice;
+  const ids = await request.step("choose", () => invoicesOf(closing));
   const invoices = ids.map((id) => Invoice.createWithoutData(id).set("status", "void"));
   await Parse.Object.saveAll(invoices, { ...MASTER, batchSize: 50 });
   return `voided ${ids.length} invoices of ${month}`;
 });
 
 Parse.Cloud.job("handOverInvoices", { retries: 5 }, async (request) => {
-  const summary = request.inputs.invoice;
-  await request.step("hand over", () => postJson(request, settings.booksUrl, summary));
-  return `handed over ${summary.invoices} invoices of ${summary.month}`;
+  const { month, invoices, cents } = request.inputs.invoice;
+  await request.step("hand over", () => postJson(request, settings.booksUrl, { month, invoices, cents }));
+  return `handed over ${invoices} invoices of ${month}`;
 });
 
 function monthOf(params) {
@@ -91,8 +97,13 @@ async function sumsByCustomer({ from, to }) {
   return [...sums].map(([customer, cents]) => ({ customer, cents })).sort((a, b) => (a.customer < b.customer ? -1 : 1));
 }
 
-async function openInvoices(month) {
-  const query = new Parse.Query("Invoice").equalTo("month", month).equalTo("status", "open");
+async function isClosed(month) {
+  const query = new Parse.Query("Closing").equalTo("month", month).equalTo("status", "closed");
+  return (await query.count(MASTER)) > 0;
+}
+
+async function invoicesOf(closing) {
+  const query = new Parse.Query("Invoice").equalTo("closing", closing);
   query.ascending("objectId").limit(10_000);
   return (await query.find(MASTER)).map((invoice) => invoice.id);
 }
