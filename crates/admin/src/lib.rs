@@ -30,7 +30,7 @@ pub use preview::{
     FateCounts, MAX_PREVIEW_ROWS, Preview, SimulateRequest, SimulatedRow, SimulationView,
     expression, preview_options, simulate_options,
 };
-pub use run_view::{AttemptLine, ShownRun, log_time};
+pub use run_view::{AttemptLine, MAX_HISTORY_EVENTS, ShownRun, log_time};
 pub use runs::{MAX_RUNS, RetriedRuns, RunFilter, RunPage, StartedRun};
 pub use schedules::{MAX_SCHEDULES, ScheduleLine, SchedulePage, Triggered};
 pub use slot::{GapLine, Resynced, SlotLine, TableLine};

@@ -109,6 +109,27 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_the_masters_with_application_and_key_alone() {
+        for (application, key, expected) in [
+            ("app", "master", true),
+            ("other", "master", false),
+            ("app", "mast", false),
+            ("app", "", false),
+            ("", "master", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-parse-application-id", application.parse().unwrap());
+            headers.insert("x-parse-master-key", key.parse().unwrap());
+            assert_eq!(
+                keys(None).is_master(&headers),
+                expected,
+                "{application} {key}"
+            );
+        }
+        assert!(!keys(None).is_master(&HeaderMap::new()));
+    }
+
+    #[test]
     fn the_master_key_opens_everything_and_a_wrong_one_nothing() {
         assert!(matches!(
             keys(Some("js")).check(&from("app", Some("master"), None)),

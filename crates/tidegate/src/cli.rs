@@ -34,7 +34,7 @@ pub enum Command {
     /// Run jobs and workflows, follow them, steer them
     Jobs(JobsArguments),
     /// Schedules: when jobs run by themselves, and what would become of it
-    Schedules(SchedulesArguments),
+    Schedules(Box<SchedulesArguments>),
     /// Replays and backfills under way
     Operations(OperationsArguments),
     /// The replication slot, and what it missed

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Command::Events(arguments) => command::events::main(arguments),
         Command::Triggers(arguments) => command::triggers::main(arguments),
         Command::Jobs(arguments) => command::jobs::main(arguments),
-        Command::Schedules(arguments) => command::schedules::main(arguments),
+        Command::Schedules(arguments) => command::schedules::main(*arguments),
         Command::Operations(arguments) => command::operations::main(arguments),
         Command::Slot(arguments) => command::slot::main(arguments),
     };

@@ -17,6 +17,7 @@ export function progressOf(frame) {
   let sentAt = -Infinity;
   let waiting;
   let timer;
+  let unanswered = 0;
   let recorded = Promise.resolve();
 
   function flush() {
@@ -27,8 +28,10 @@ export function progressOf(frame) {
     timer = undefined;
     sentAt = native.now();
     const failed = (error) => within(frame, write, undefined, ['warn', `request.progress: ${error.message}`]);
-    const sent = jobCall(frame, { op: 'progress', ...progress }).catch(failed);
-    recorded = recorded.then(() => sent);
+    const send = () => jobCall(frame, { op: 'progress', ...progress }).catch(failed).finally(() => { unanswered -= 1; });
+    unanswered += 1;
+    // One after the other: the host may answer two calls in any order, and the later one must stay.
+    recorded = unanswered === 1 ? send() : recorded.then(send);
     return recorded;
   }
 
