@@ -13,6 +13,7 @@ mod fan_out;
 mod faults;
 mod guardian;
 mod http;
+mod job_commands;
 mod jobs_examples;
 mod limits;
 mod loops;
