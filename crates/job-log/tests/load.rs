@@ -1,119 +1,41 @@
-//! With a million runs that are over and fifty thousand that are due, each hot statement is a look into an index.
-
-use std::time::{Duration, Instant};
+//! With very many runs that are over and fifty thousand that are due, each hot statement is a look into an index.
+//!
+//! Measured by what the server says it has read: a clock would tell about this machine's other work.
 
 use tidegate_job::{Lease, RunState};
-use tidegate_job_log::{Ending, Finished, Room};
+use tidegate_job_log::list::Filter;
+use tidegate_job_log::{Ending, Finished, JobLog, Room};
+use tokio_postgres::Client;
 
 use crate::fixture::*;
 
-/// 300,000 runs that are over stand for the million: what reads them all takes seconds with either.
+/// All that are over belong to workflows, and all plans are made without statistics.
 const FILL: &str = "
 insert into tidegate.run (run_at, finished_at, state, job, source, params, priority, workflow_id)
 select now(), now(), case when n % 100 = 0 then 'failed' else 'succeeded' end, 'a', 'api', '{}', n % 3, n
-  from generate_series(1, 300000) as n;
+  from generate_series(1, 150000) as n;
 insert into tidegate.run (run_at, state, job, source, params, priority, concurrency_key)
 select case when n % 5 = 0 then now() + interval '1 day' else now() end, 'pending',
        case when n % 2 = 0 then 'a' else 'keyed' end, 'api', '{}', n % 7 - 3, case when n % 2 = 1 then 'k' || n % 100 end
   from generate_series(1, 50000) as n;";
 
+/// Rounds of promoting 100 runs of each band.
+const ROUNDS: usize = 10;
+
 #[tokio::test]
-async fn fifty_thousand_due_runs_are_promoted_in_bounded_time() {
+async fn what_is_hot_reads_what_it_works_on_and_nothing_else() {
     let (database, log) = log().await;
     let client = sql(&database).await;
     client.batch_execute(FILL).await.unwrap();
-    let room = Room {
-        high: 500,
-        normal: 500,
-        low: 500,
-    };
-    let mut slowest = Duration::ZERO;
-    let mut queued = 0;
-    for _ in 0..10 {
-        let began = Instant::now();
-        let promoted = log.promote(room).await.unwrap();
-        slowest = slowest.max(began.elapsed());
-        let ids: Vec<_> = promoted.queued.iter().map(|(id, _)| *id).collect();
-        queued += ids.len();
-        let claimed = log.claim(WORKER, &ids[..50]).await.unwrap();
-        let finished: Vec<Finished> = claimed
-            .iter()
-            .map(|one| Finished {
-                lease: one.lease.clone(),
-                ending: Ending::Succeeded { value: None },
-            })
-            .collect();
-        let began = Instant::now();
-        assert_eq!(log.finish(&finished).await.unwrap().len(), 50);
-        slowest = slowest.max(began.elapsed());
-    }
-    assert!(queued > 2000, "{queued}");
-    // Some tens of milliseconds; reading through all runs, or all that are pending, is much more.
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
-    for (what, took) in timed(&log).await {
-        assert!(took < Duration::from_millis(500), "{what}: {took:?}");
-    }
-}
-
-/// How long the small statements take.
-async fn timed(log: &tidegate_job_log::JobLog) -> Vec<(&'static str, Duration)> {
-    let mut took = Vec::new();
-    let mut began = Instant::now();
-    let mut lap = |what| {
-        took.push((what, began.elapsed()));
-        began = Instant::now();
-    };
-    let run = start(log, "a").await;
-    lap("start");
-    log.next_pending_in().await.unwrap();
-    lap("next_pending_in");
-    log.recheck_blocked().await.unwrap();
-    lap("recheck_blocked");
-    log.beat(WORKER, &[]).await.unwrap();
-    lap("beat");
-    log.snapshot().await.unwrap();
-    lap("snapshot");
-    let filter = tidegate_job_log::list::Filter {
-        states: vec![RunState::Failed],
-        ..Default::default()
-    };
-    assert_eq!(log.runs(&filter, 50).await.unwrap().len(), 50);
-    lap("list of failed");
-    log.cancel(run).await.unwrap();
-    lap("cancel");
-    took
-}
-
-/// Counted by the server: entries of indexes of `run` that were read, and rows that were read without one.
-#[tokio::test]
-async fn no_hot_statement_reads_what_is_over() {
-    let (database, log) = log().await;
-    let client = sql(&database).await;
-    let fill = FILL.replace("300000", "100000").replace("50000", "3000");
-    client.batch_execute(&fill).await.unwrap();
     client
         .batch_execute("select pg_stat_force_next_flush()")
         .await
         .unwrap();
     let (filled, _) = read(&client).await;
-    let ids = promote(&log).await;
-    let claimed = log.claim(WORKER, &ids[..20]).await.unwrap();
-    let finished: Vec<Finished> = claimed[..10]
-        .iter()
-        .map(|one| Finished {
-            lease: one.lease.clone(),
-            ending: failed("x"),
-        })
-        .collect();
-    log.finish(&finished).await.unwrap();
-    let held: Vec<Lease> = claimed[10..].iter().map(|one| one.lease.clone()).collect();
-    log.beat(WORKER, &held).await.unwrap();
-    log.message(&held[0], "x").await.unwrap();
-    log.cancel(held[0].run).await.unwrap();
-    log.recheck_blocked().await.unwrap();
-    log.next_pending_in().await.unwrap();
-    log.requeue_all().await.unwrap();
-    log.reap(WORKER).await.unwrap();
+    for _ in 0..ROUNDS {
+        promote_and_finish(&log).await;
+    }
+    steer(&log).await;
     drop(log);
     // A connection reports what it counted when it ends.
     let open = "select count(*) from pg_stat_activity
@@ -123,12 +45,53 @@ async fn no_hot_statement_reads_what_is_over() {
     }
     let (by_index, without) = read(&client).await;
     let by_index = by_index - filled;
-    assert!((2000..80_000).contains(&by_index), "{by_index}");
+    // Some ten entries a run. All that are due, read once a round, were 400,000; all that are over, once, 150,000.
+    assert!((3000..100_000).contains(&by_index), "{by_index}");
     assert_eq!(without, 0);
 }
 
+async fn promote_and_finish(log: &JobLog) {
+    let room = Room {
+        high: 100,
+        normal: 100,
+        low: 100,
+    };
+    let promoted = log.promote(room).await.unwrap();
+    assert_eq!(promoted.queued.len() + promoted.blocked, 300);
+    let ids: Vec<_> = promoted.queued[..50].iter().map(|(id, _)| *id).collect();
+    let claimed = log.claim(WORKER, &ids).await.unwrap();
+    let finished = claimed.iter().map(|one| Finished {
+        lease: one.lease.clone(),
+        ending: Ending::Succeeded { value: None },
+    });
+    let counted = log.finish(&finished.collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(counted.len(), 50);
+}
+
+/// The smaller statements, once each.
+async fn steer(log: &JobLog) {
+    let ids = log
+        .queued_longer_than(std::time::Duration::ZERO, 20)
+        .await
+        .unwrap();
+    let claimed = log.claim(WORKER, &ids).await.unwrap();
+    let held: Vec<Lease> = claimed.into_iter().map(|one| one.lease).collect();
+    log.beat(WORKER, &held).await.unwrap();
+    log.message(&held[0], "x").await.unwrap();
+    log.cancel(held[0].run).await.unwrap();
+    log.recheck_blocked().await.unwrap();
+    log.next_pending_in().await.unwrap();
+    log.requeue_all().await.unwrap();
+    log.reap(WORKER).await.unwrap();
+    let failed = Filter {
+        states: vec![RunState::Failed],
+        ..Filter::default()
+    };
+    assert_eq!(log.runs(&failed, 50).await.unwrap().len(), 50);
+}
+
 /// What was read of `run`: entries of its indexes, and rows without one.
-async fn read(client: &tokio_postgres::Client) -> (i64, i64) {
+async fn read(client: &Client) -> (i64, i64) {
     let query = "select (select coalesce(sum(idx_tup_read), 0)::bigint from pg_stat_user_indexes where relname = 'run'),
                         (select seq_tup_read from pg_stat_user_tables where schemaname = 'tidegate' and relname = 'run')";
     let row = client.query_one(query, &[]).await.unwrap();
