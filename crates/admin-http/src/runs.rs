@@ -41,10 +41,22 @@ struct Logs {
 }
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
+    let mut all = of_all();
+    all.extend(history_of_one());
+    all.extend(of_one());
+    all
+}
+
+fn count(most: u32, default: u32) -> Value {
+    json!({ "type": "integer", "minimum": 1, "maximum": most, "default": default })
+}
+
+fn flag() -> Value {
+    json!({ "type": "boolean", "default": false })
+}
+
+fn of_all() -> Vec<Endpoint> {
     let text = || json!({ "type": "string" });
-    let count = |most: u32, default: u32| json!({ "type": "integer", "minimum": 1, "maximum": most, "default": default });
-    let after = || json!({ "type": "integer", "minimum": 0, "default": 0 });
-    let flag = || json!({ "type": "boolean", "default": false });
     vec![
         get("/runs", "List runs, the newest first", list)
             .query("job", text(), "Only of this job")
@@ -73,19 +85,12 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         .takes("StartRun")
         .answers_with(201, "StartedRun")
         .answers("StartedRun"),
-        get(
-            "/runs/{run}",
-            "Show a run with its attempts, steps and history",
-            show,
-        )
-        .answers("ShownRun"),
-        delete(
-            "/runs/{run}",
-            "Delete a run with all that is known of it; answers it as it was",
-            forget,
-        )
-        .query("force", flag(), "Also while it runs")
-        .answers("Run"),
+    ]
+}
+
+fn history_of_one() -> Vec<Endpoint> {
+    let after = || json!({ "type": "integer", "minimum": 0, "default": 0 });
+    vec![
         get(
             "/runs/{run}/history",
             "What happened to a run, in order",
@@ -113,6 +118,24 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             )
             .answers("Logs")
             .streams(),
+    ]
+}
+
+fn of_one() -> Vec<Endpoint> {
+    vec![
+        get(
+            "/runs/{run}",
+            "Show a run with its attempts, steps and history",
+            show,
+        )
+        .answers("ShownRun"),
+        delete(
+            "/runs/{run}",
+            "Delete a run with all that is known of it; answers it as it was",
+            forget,
+        )
+        .query("force", flag(), "Also while it runs")
+        .answers("Run"),
         post(
             "/runs/{run}/cancel",
             "Cancel a run; one that runs is ended by its worker",

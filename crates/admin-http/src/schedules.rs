@@ -69,8 +69,22 @@ struct Fires {
 }
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
-    let text = || json!({ "type": "string" });
-    let count = |most: u32, default: u32| json!({ "type": "integer", "minimum": 1, "maximum": most, "default": default });
+    let mut all = rows();
+    all.extend(steering());
+    all.extend(times());
+    all
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn count(most: u32, default: u32) -> Value {
+    json!({ "type": "integer", "minimum": 1, "maximum": most, "default": default })
+}
+
+/// What there is, and changing it.
+fn rows() -> Vec<Endpoint> {
     vec![
         get("/schedules", "List schedules, by name", list)
             .query(
@@ -83,20 +97,6 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         post("/schedules", "Make a schedule", create)
             .takes("CreateSchedule")
             .answers_with(201, "Schedule"),
-        post(
-            "/schedules/preview",
-            "List the next due times that options would have",
-            preview,
-        )
-        .takes("AskPreview")
-        .answers("Preview"),
-        post(
-            "/schedules/simulate",
-            "Say what the policies of options would do over a period with outages",
-            simulate,
-        )
-        .takes("AskSimulation")
-        .answers("Simulation"),
         get("/schedules/{schedule}", "Show a schedule", show).answers("Schedule"),
         patch(
             "/schedules/{schedule}",
@@ -111,6 +111,11 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             remove,
         )
         .answers("Schedule"),
+    ]
+}
+
+fn steering() -> Vec<Endpoint> {
+    vec![
         post(
             "/schedules/{schedule}/pause",
             "Keep a schedule from firing",
@@ -129,6 +134,26 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             trigger,
         )
         .answers_with(201, "Triggered"),
+    ]
+}
+
+/// When they fire, and when they fired.
+fn times() -> Vec<Endpoint> {
+    vec![
+        post(
+            "/schedules/preview",
+            "List the next due times that options would have",
+            preview,
+        )
+        .takes("AskPreview")
+        .answers("Preview"),
+        post(
+            "/schedules/simulate",
+            "Say what the policies of options would do over a period with outages",
+            simulate,
+        )
+        .takes("AskSimulation")
+        .answers("Simulation"),
         get(
             "/schedules/{schedule}/preview",
             "List the next due times of a schedule",

@@ -13,6 +13,7 @@ pub(crate) fn all() -> Value {
     let mut all = general();
     all.extend(jobs());
     all.extend(runs());
+    all.extend(lives());
     all.extend(workflows());
     all.extend(schedules());
     all.extend(clock());
@@ -110,22 +111,6 @@ fn runs() -> Schemas {
         "concurrencyKey": text(), "idempotencyKey": text(), "after": list_of(text()),
         "onFailure": one_of(&["stop", "continue"]),
     });
-    let attempt = json!({
-        "attempt": count(), "startedAt": time(), "worker": maybe_text(), "endedAt": maybe_time(), "end": maybe_text(),
-        "error": maybe_text(), "durationMs": { "type": ["number", "null"] }, "warnings": list_of(text()),
-        "logLines": count(), "logs": list_of(of("LogLine")),
-    });
-    let shown = json!({
-        "params": any_object(), "result": {}, "idempotencyKey": maybe_text(),
-        "needs": { "type": "object", "additionalProperties": or_null(of("RunState")) },
-        "steps": { "type": "object" }, "tries": list_of(of("Attempt")), "history": list_of(of("RunEvent")),
-        "isHistoryCut": flag(),
-    });
-    let line = || {
-        object(
-            json!({ "atMs": { "type": "integer" }, "level": one_of(&["debug", "info", "warn", "error"]), "text": text() }),
-        )
-    };
     let started = json!({ "isNew": flag(), "isScheduled": flag() });
     schemas([
         ("RunState", one_of(&states)),
@@ -150,6 +135,28 @@ fn runs() -> Schemas {
             ),
         ),
         ("StartedRun", and(run(), started)),
+    ])
+}
+
+/// One run's life.
+fn lives() -> Schemas {
+    let attempt = json!({
+        "attempt": count(), "startedAt": time(), "worker": maybe_text(), "endedAt": maybe_time(), "end": maybe_text(),
+        "error": maybe_text(), "durationMs": { "type": ["number", "null"] }, "warnings": list_of(text()),
+        "logLines": count(), "logs": list_of(of("LogLine")),
+    });
+    let shown = json!({
+        "params": any_object(), "result": {}, "idempotencyKey": maybe_text(),
+        "needs": { "type": "object", "additionalProperties": or_null(of("RunState")) },
+        "steps": { "type": "object" }, "tries": list_of(of("Attempt")), "history": list_of(of("RunEvent")),
+        "isHistoryCut": flag(),
+    });
+    let line = || {
+        object(
+            json!({ "atMs": { "type": "integer" }, "level": one_of(&["debug", "info", "warn", "error"]), "text": text() }),
+        )
+    };
+    schemas([
         ("ShownRun", and(run(), shown)),
         ("Attempt", object(attempt)),
         (

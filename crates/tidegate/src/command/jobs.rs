@@ -167,16 +167,8 @@ async fn answer(admin: &Admin, output: Output, command: JobsCommand) -> Result<(
             output.data(&admin.retry_run(&id, afresh).await?, run)
         }
         JobsCommand::Dead(arguments) => dead(admin, output, arguments).await,
-        JobsCommand::Pause(Which { job: Some(job), .. }) => {
-            let line = admin.pause_job(&job, &operator()).await?;
-            output.data(&line, |line| jobs(std::slice::from_ref(line)))
-        }
-        JobsCommand::Pause(_) => output.data(&admin.pause_queue(&operator()).await?, queue),
-        JobsCommand::Resume(Which { job: Some(job), .. }) => {
-            let line = admin.resume_job(&job).await?;
-            output.data(&line, |line| jobs(std::slice::from_ref(line)))
-        }
-        JobsCommand::Resume(_) => output.data(&admin.resume_queue().await?, queue),
+        JobsCommand::Pause(which) => pause(admin, output, which).await,
+        JobsCommand::Resume(which) => resume(admin, output, which).await,
         JobsCommand::Delete { run: id, force } => {
             let deleted = admin.delete_run(&id, force).await?;
             output.data(&deleted, |deleted| format!("{} is deleted\n", deleted.id))
@@ -196,6 +188,22 @@ async fn answer(admin: &Admin, output: Output, command: JobsCommand) -> Result<(
             output.data(&page, |page| workflows(&page.workflows))
         }
     }
+}
+
+async fn pause(admin: &Admin, output: Output, which: Which) -> Result<()> {
+    let Some(job) = which.job else {
+        return output.data(&admin.pause_queue(&operator()).await?, queue);
+    };
+    let line = admin.pause_job(&job, &operator()).await?;
+    output.data(&line, |line| jobs(std::slice::from_ref(line)))
+}
+
+async fn resume(admin: &Admin, output: Output, which: Which) -> Result<()> {
+    let Some(job) = which.job else {
+        return output.data(&admin.resume_queue().await?, queue);
+    };
+    let line = admin.resume_job(&job).await?;
+    output.data(&line, |line| jobs(std::slice::from_ref(line)))
 }
 
 async fn start(admin: &Admin, output: Output, arguments: RunArguments) -> Result<()> {
