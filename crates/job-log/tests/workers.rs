@@ -191,6 +191,18 @@ async fn one_process_leads_and_words_are_heard() {
     assert_eq!(listener.next(short).await.unwrap(), None);
 }
 
+/// A process that is stopped confirms nothing, and closes nothing either.
+#[tokio::test]
+async fn a_leader_that_stands_still_loses_the_lead() {
+    let (_database, log) = log().await;
+    let leader = log.lead().await.unwrap().unwrap();
+    while log.is_led().await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(leader.confirm().await.unwrap_err().is_transient());
+    assert!(log.lead().await.unwrap().is_some());
+}
+
 #[tokio::test]
 async fn an_isolate_that_ends_counts_with_the_workers_that_are_lost() {
     let (_database, log) = log().await;
