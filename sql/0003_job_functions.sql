@@ -16,6 +16,11 @@ create function tidegate.job_group(job text) returns text language sql immutable
 create function tidegate.key_group(job text, key text) returns text language sql immutable
     return 'key' || chr(9) || job || chr(9) || key;
 
+-- The group of runs whose worker was lost twice in a row: the next loss ends one, so they run one at a time, and each
+-- further loss has one culprit. Those that only ran beside it are done, and are counted no more.
+create function tidegate.suspect_group() returns text language sql immutable return 'suspect';
+create function tidegate.is_suspect(crashes integer) returns boolean language sql immutable return crashes >= 2;
+
 create function tidegate.is_final(state text) returns boolean language sql immutable
     return state in ('succeeded', 'failed', 'cancelled', 'skipped');
 
@@ -67,7 +72,12 @@ begin
         select full_group.name, coalesce(job.concurrency, 1000000)
                - (select count(*) from tidegate.run where run.job = full_group.job and state in ('queued', 'running')) as free
           from full_group join tidegate.job on job.name = full_group.job
-         where full_group.key is null
+         where full_group.key is null and full_group.name <> tidegate.suspect_group()
+         union all
+        select full_group.name, 1 - (select count(*) from tidegate.run
+                                      where state in ('queued', 'running') and tidegate.is_suspect(crashes))
+          from full_group
+         where full_group.name = tidegate.suspect_group()
          union all
         select full_group.name, coalesce(job.key_concurrency, 1)
                - (select count(*) from tidegate.run
@@ -315,6 +325,7 @@ begin
     return query
     with candidate as (
         select given.id, given.place, run.job, run.concurrency_key, job.paused_at is not null as is_paused, job.concurrency,
+               tidegate.is_suspect(run.crashes) as is_suspect,
                case when run.concurrency_key is not null then coalesce(job.key_concurrency, 1) end as key_concurrency
           from unnest(chosen) with ordinality as given (id, place)
           join tidegate.run on run.id = given.id
@@ -330,20 +341,29 @@ begin
                (select count(*) from tidegate.run
                  where run.job = grouped.job and state in ('queued', 'running')) as runs
           from (select distinct job from candidate where concurrency is not null) as grouped
-    ), by_key as (
+    ), by_suspicion as (
+        -- The subselect is asked only when there is one.
         select candidate.*,
-               candidate.concurrency_key is not null
-               and row_number() over (partition by candidate.job, candidate.concurrency_key order by place)
-                   + key_active.runs > key_concurrency as is_key_full
+               is_suspect and row_number() over (partition by is_suspect order by place)
+                   + (select count(*) from tidegate.run
+                       where state in ('queued', 'running') and tidegate.is_suspect(crashes)) > 1 as is_held
           from candidate
-          left join key_active on key_active.job = candidate.job and key_active.concurrency_key = candidate.concurrency_key
+    ), by_key as (
+        select by_suspicion.*,
+               by_suspicion.concurrency_key is not null
+               and row_number() over (partition by by_suspicion.job, by_suspicion.concurrency_key, is_held order by place)
+                   + key_active.runs > key_concurrency as is_key_full
+          from by_suspicion
+          left join key_active on key_active.job = by_suspicion.job
+                              and key_active.concurrency_key = by_suspicion.concurrency_key
     ), decided as (
-        -- Those that their key holds back take no place of their job.
+        -- Those that are held back otherwise take no place of their job.
         select by_key.id, by_key.place, is_paused,
                case when is_paused then null
+                    when is_held then tidegate.suspect_group()
                     when is_key_full then tidegate.key_group(by_key.job, by_key.concurrency_key)
                     when by_key.concurrency is not null
-                         and row_number() over (partition by by_key.job, is_key_full order by place)
+                         and row_number() over (partition by by_key.job, is_key_full, is_held order by place)
                              + job_active.runs > by_key.concurrency
                     then tidegate.job_group(by_key.job) end as full_group
           from by_key left join job_active on job_active.job = by_key.job

@@ -37,7 +37,8 @@ pub struct Summary {
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     pub worker: Option<String>,
-    /// The full group that it waits for: `job NAME` or `key NAME KEY`.
+    /// The full group that it waits for: `job NAME`, `key NAME KEY`, or `suspect`: its worker was lost twice in a row, and
+    /// such runs go on one at a time.
     pub blocked_on: Option<String>,
     pub concurrency_key: Option<String>,
     pub workflow: Option<WorkflowId>,
