@@ -1,7 +1,7 @@
 //! Limits: code that misbehaves costs its own caller one clear error, and nobody else anything.
 
 mod hostile;
-mod process;
+pub mod process;
 mod size;
 
 use futures_util::future::join_all;

@@ -14,6 +14,7 @@ mod faults;
 mod guardian;
 mod http;
 mod job_commands;
+mod jobs;
 mod jobs_examples;
 mod limits;
 mod loops;

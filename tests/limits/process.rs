@@ -136,7 +136,7 @@ fn stat(pid: i32) -> Option<(char, i32)> {
 }
 
 /// The processes whose ancestor is this one, with their states.
-fn descendants(ancestor: i32) -> BTreeMap<i32, char> {
+pub fn descendants(ancestor: i32) -> BTreeMap<i32, char> {
     let all = processes();
     let parent_of = |pid: &i32| all.get(pid).map(|(_, parent)| *parent);
     let descends =
