@@ -16,8 +16,9 @@ const INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) async fn watch(config: &Config, log: &JobLog) -> Result<(), Error> {
     let mut sightings = Sightings::default();
     loop {
+        let asked = Instant::now();
         let beats = log.workers().await?;
-        for worker in sightings.lost(beats, Instant::now(), config.worker_lease) {
+        for worker in sightings.lost(beats, asked, Instant::now(), config.worker_lease) {
             let runs = log.reap(&worker).await?;
             counter!(metric_names::WORKERS_LOST).increment(1);
             tracing::warn!(
@@ -35,17 +36,25 @@ pub(crate) async fn watch(config: &Config, log: &JobLog) -> Result<(), Error> {
 struct Sightings(HashMap<String, (u64, Instant)>);
 
 impl Sightings {
-    /// Those whose beat has been the same for `lease`. After a pause of this process itself nobody is lost at once: a beat
-    /// is old only by what was seen of it.
-    fn lost(&mut self, beats: Vec<WorkerBeat>, now: Instant, lease: Duration) -> Vec<String> {
+    /// Those whose beat had been the same for `lease` when the question was asked. After a pause of this process itself
+    /// nobody is lost at once: a beat is old only by what was seen of it. Nor is anybody when Postgres took long to
+    /// answer: then it was as slow to take a beat.
+    fn lost(
+        &mut self,
+        beats: Vec<WorkerBeat>,
+        asked: Instant,
+        answered: Instant,
+        lease: Duration,
+    ) -> Vec<String> {
+        let took = answered.duration_since(asked);
         let mut seen = HashMap::with_capacity(beats.len());
         let mut lost = Vec::new();
         for WorkerBeat { name, beat } in beats {
             let since = match self.0.get(&name) {
-                Some((before, since)) if *before == beat => *since,
-                _ => now,
+                Some((before, since)) if *before == beat => *since + took,
+                _ => answered,
             };
-            if now.duration_since(since) >= lease {
+            if answered.duration_since(since) >= lease {
                 lost.push(name.clone());
             }
             seen.insert(name, (beat, since));
@@ -69,7 +78,7 @@ mod tests {
             beat,
         };
         let mut sightings = Sightings::default();
-        let mut lost = |ms, beats| sightings.lost(beats, at(ms), lease);
+        let mut lost = |ms, beats| sightings.lost(beats, at(ms), at(ms), lease);
         assert!(lost(0, vec![beat("a", 7), beat("b", 1)]).is_empty());
         assert!(lost(1_900, vec![beat("a", 7), beat("b", 4)]).is_empty());
         assert_eq!(lost(2_000, vec![beat("a", 7), beat("b", 4)]), ["a"]);
@@ -77,5 +86,26 @@ mod tests {
         assert!(lost(2_100, vec![beat("b", 4)]).is_empty());
         assert!(lost(4_000, vec![beat("a", 7), beat("b", 5)]).is_empty());
         assert_eq!(lost(6_000, vec![beat("a", 7), beat("b", 6)]), ["a"]);
+    }
+
+    #[test]
+    fn the_time_that_postgres_took_to_answer_is_nobodys_silence() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let beats = || {
+            vec![WorkerBeat {
+                name: "a".into(),
+                beat: 7,
+            }]
+        };
+        let mut sightings = Sightings::default();
+        let mut lost = |asked, answered| {
+            sightings.lost(beats(), at(asked), at(answered), Duration::from_secs(2))
+        };
+        assert!(lost(0, 0).is_empty());
+        assert!(lost(250, 9_250).is_empty());
+        assert!(lost(9_500, 9_500).is_empty());
+        assert!(lost(10_999, 10_999).is_empty());
+        assert_eq!(lost(11_000, 11_000), ["a"]);
     }
 }
