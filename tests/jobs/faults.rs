@@ -1,5 +1,7 @@
 //! Redis and Postgres are lost while runs are in every state; a run is deleted while it runs. Each ends once.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tidegate_testkit::Postgres;
 
@@ -23,17 +25,22 @@ Parse.Cloud.job("sleepy", patient, async (request) => { await request.sleep(2500
 Parse.Cloud.job("after", patient, done);
 "#;
 
+/// Longer than a worker's lease of 2 s.
+const STANDSTILL: Duration = Duration::from_secs(4);
+
 /// A system with runs in every state that is not final, and two calls that wait for their answers.
 struct Stage {
     system: System,
+    scheduler: usize,
+    worker: usize,
     listener: Listener,
     runs: Vec<String>,
 }
 
 impl Stage {
     async fn set(mut system: System) -> Stage {
-        system.serve("proxy,capture,scheduler");
-        system.serve("worker");
+        let scheduler = system.serve("proxy,capture,scheduler");
+        let worker = system.serve("worker");
         let listener = Listener::start().await;
         let url = json!({"url": listener.url("/")});
         let mut runs = Vec::new();
@@ -55,17 +62,20 @@ impl Stage {
         }
         Stage {
             system,
+            scheduler,
+            worker,
             listener,
             runs,
         }
     }
 
     /// Answers all calls, and looks at what became of the runs.
-    async fn check(self) {
+    async fn check(self) -> System {
         let Stage {
             system,
             listener,
             runs,
+            ..
         } = self;
         let answering = tokio::spawn(async move {
             loop {
@@ -86,6 +96,7 @@ impl Stage {
         let mut expected: Vec<&str> = runs.iter().map(String::as_str).collect();
         expected.sort_unstable();
         assert_eq!(written, expected, "each has made its write once");
+        system
     }
 }
 
@@ -129,6 +140,58 @@ async fn postgres_is_killed_and_comes_back_with_runs_in_every_state() {
         breathe().await;
     }
     stage.check().await;
+}
+
+/// For longer than a lease: nobody can beat, and nobody is lost.
+#[tokio::test]
+async fn a_postgres_that_stands_still_costs_no_attempt() {
+    let postgres = Postgres::start();
+    let stage = Stage::set(System::prepare_on(&postgres, JOBS).await).await;
+    postgres.pause();
+    tokio::time::sleep(STANDSTILL).await;
+    postgres.resume();
+    let system = stage.check().await;
+    system
+        .wait_for_sql("select bool_and(attempts = 1 and crashes = 0) from tidegate.run")
+        .await;
+}
+
+#[tokio::test]
+async fn a_redis_that_stands_still_costs_no_attempt() {
+    let mut stage = Stage::set(System::prepare(JOBS).await).await;
+    stage.system.redis.pause();
+    let run = start(&stage.system, "quick", json!({})).await;
+    stage.runs.push(run);
+    tokio::time::sleep(STANDSTILL).await;
+    stage.system.redis.resume();
+    let system = stage.check().await;
+    system
+        .wait_for_sql("select bool_and(attempts = 1 and crashes = 0) from tidegate.run")
+        .await;
+}
+
+#[tokio::test]
+async fn every_process_is_killed_with_runs_in_every_state() {
+    let mut stage = Stage::set(System::prepare(JOBS).await).await;
+    for server in [stage.scheduler, stage.worker] {
+        stage.system.server(server).kill();
+    }
+    stage.system.serve(ALL);
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_killed_is_followed_by_another() {
+    let mut stage = Stage::set(System::prepare(JOBS).await).await;
+    stage.system.serve("proxy,capture,scheduler");
+    let leader = stage.scheduler;
+    stage.system.server(leader).kill();
+    let run = start(&stage.system, "quick", json!({})).await;
+    stage.runs.push(run);
+    let system = stage.check().await;
+    system
+        .wait_for_sql("select bool_and(attempts = 1 and crashes = 0) from tidegate.run")
+        .await;
 }
 
 #[tokio::test]
