@@ -22,6 +22,7 @@ mod operations;
 mod policies;
 mod quickstart;
 mod roles;
+mod schedules;
 mod sdk;
 mod server;
 mod sql;

@@ -76,7 +76,8 @@ impl Server {
         self.lines(message).into_iter().next()
     }
 
-    fn lines(&self, message: &str) -> Vec<Value> {
+    /// The lines of the log so far that say this.
+    pub fn lines(&self, message: &str) -> Vec<Value> {
         let lines = self.lines.lock().unwrap();
         let says = |line: &&Value| {
             line["message"]
