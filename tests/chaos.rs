@@ -1,16 +1,20 @@
 //! Everything is killed, stopped, cut off and flushed while programs write, and then the books are compared.
 //!
 //! ```text
-//! writers ──▶ Postgres ──▶ Tidegate (five processes) ──▶ handler ──▶ Run, Tally (effects), witness (HTTP)
-//!    │            │  row trigger                ▲
+//! writers ──▶ Postgres ──▶ Tidegate (seven processes) ──▶ handler ──▶ Run, Tally (effects), witness (HTTP)
+//!    │            │  row trigger                ▲      └─▶ jobs ──▶ Errand, Tick, JobTally (effects)
 //!    ▼            ▼                             │ a fault every moment
 //! ledger       audit                          storm
-//!    └──────── oracle: ledger = table, audit = log = effects, witness in order ────────┘
+//!    ├──────── oracle: ledger = table, audit = log = effects, witness in order ────────┤
+//!    └──────── job_books: ledger = runs = effects, each second one fire = one run ─────┘
 //! ```
 //!
 //! `ops/test` runs a short seeded round; `ops/chaos` runs long ones.
 
+mod calm;
+mod errands;
 mod fleet;
+mod job_books;
 mod oracle;
 mod report;
 mod storm;

@@ -1,28 +1,32 @@
-//! What is under test: a Postgres, a Redis, byte proxies before both, and five Tidegate processes that are started again
+//! What is under test: a Postgres, a Redis, byte proxies before both, and seven Tidegate processes that are started again
 //! whenever they end.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use tidegate_testkit::{ByteProxy, Postgres, Redis, TempDir, free_port};
 use tokio_postgres::Client;
 
+use super::errands;
 use super::witness::Witness;
 use super::writers::Writers;
 use crate::server::{Server, tidegate};
-use crate::system::{MASTER_KEY, PATIENCE, System, breathe};
+use crate::system::{APP_ID, MASTER_KEY, PATIENCE, System, breathe};
 
 /// Objects that are written to, each by one writer.
 pub const OBJECTS: usize = 24;
 
-/// What each process does. Of capture and dispatch one is active and one stands by.
-pub const ROLES: [&str; 5] = [
+/// What each process does. Of capture and dispatch one is active and one stands by, and so of the schedulers.
+pub const ROLES: [&str; 7] = [
     "proxy",
     "capture,dispatch",
     "capture,dispatch",
     "worker",
     "worker",
+    "scheduler",
+    "scheduler",
 ];
 
 /// A client that a black hole has swallowed must not hold the slot or a lock for a minute.
@@ -42,6 +46,8 @@ pub struct Fleet {
     /// How often a process ended at the failpoint it was armed with.
     pub ended_at: BTreeMap<String, usize>,
     pub started: usize,
+    /// How often a run was quarantined, and started again by us.
+    pub quarantined: usize,
 }
 
 struct Process {
@@ -91,6 +97,7 @@ impl Fleet {
             api_port,
             ended_at: BTreeMap::new(),
             started: 0,
+            quarantined: 0,
         };
         for roles in ROLES {
             let process = fleet.start(roles, None);
@@ -161,7 +168,7 @@ impl Fleet {
 
     pub fn api(&self) -> Api {
         Api {
-            url: format!("http://127.0.0.1:{}/parse", self.api_port),
+            url: format!("http://127.0.0.1:{}", self.api_port),
             client: reqwest::Client::builder()
                 .timeout(Duration::from_secs(10))
                 .build()
@@ -203,50 +210,19 @@ impl Fleet {
         }
     }
 
-    /// Good weather, everything up, and every delivery through.
-    pub async fn calm_down(&mut self) {
-        self.to_postgres.black_hole(false);
-        self.to_redis.black_hole(false);
-        let begun = Instant::now();
-        let patience = PATIENCE * 3;
-        while !self.is_settled().await {
-            self.revive(|_| None);
-            assert!(
-                begun.elapsed() < patience,
-                "not settled after {patience:?}: {}\n{}",
-                self.state().await,
-                self.logs()
-            );
-            breathe().await;
-        }
+    /// Whether something that was asked for so long ago or later, and something that was due then, has run to its end.
+    pub async fn has_run_what_came_after(&self, ago: Duration) -> bool {
+        let query = format!(
+            "select count(*) = 2 from (values ('errand'), ('tick')) as jobs (name)
+              where exists (select from tidegate.run where job = jobs.name and state = 'succeeded'
+                               and coalesce(due_at, created_at) > clock_timestamp() - interval '{} ms')",
+            ago.as_millis()
+        );
+        self.answer(&query).await == Some(true)
     }
 
-    async fn is_settled(&self) -> bool {
-        self.answer(
-            "select (select count(*) from audit) <= (select count(*) from tidegate.event where redelivery is null and body like '%\"table\":\"Item\"%')
-                and (select settled_offset from tidegate.dispatch) >= (select last_offset from tidegate.log)
-                and not exists (select from tidegate.outcome where status in ('retry', 'held'))",
-        )
-        .await
-            == Some(true)
-    }
-
-    async fn state(&self) -> String {
-        let client = self.system.sql().await;
-        let row = client
-            .query_one(
-                "select format('audit %s, log %s, dispatch %s, unfinished %s, gaps %s',
-                    (select count(*) from audit), (select last_offset from tidegate.log),
-                    (select dispatch::text from tidegate.dispatch),
-                    (select string_agg(o, '; ') from (select left(outcome::text, 300) as o from tidegate.outcome where status <> 'done' limit 5) as u),
-                    (select string_agg(gap::text, '; ') from tidegate.gap))",
-                &[],
-            )
-            .await;
-        row.map_or_else(|error| error.to_string(), |row| row.get(0))
-    }
-
-    async fn answer(&self, query: &str) -> Option<bool> {
+    /// What a query answers with one boolean; None when nobody answers.
+    pub async fn answer(&self, query: &str) -> Option<bool> {
         let (client, connection) =
             tokio_postgres::connect(self.system.database.url(), tokio_postgres::NoTls)
                 .await
@@ -279,13 +255,18 @@ pub struct Api {
 }
 
 impl Api {
+    /// A request with the master key. `path`: from the root.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client
+            .request(method, format!("{}{path}", self.url))
+            .header("X-Parse-Application-Id", APP_ID)
+            .header("X-Parse-Master-Key", MASTER_KEY)
+    }
+
     /// Saves a version of an object; true when the server said that it is committed.
     pub async fn save(&self, id: &str, version: i64) -> bool {
         let request = self
-            .client
-            .put(format!("{}/classes/Item/{id}", self.url))
-            .header("X-Parse-Application-Id", crate::system::APP_ID)
-            .header("X-Parse-Master-Key", MASTER_KEY)
+            .request(Method::PUT, &format!("/parse/classes/Item/{id}"))
             .header("X-Tidegate-Wait", "none")
             .json(&serde_json::json!({ "version": version }));
         request
@@ -299,10 +280,11 @@ pub fn object_id(number: usize) -> String {
     format!("object{number:04}")
 }
 
-/// Tells the witness, writes one object, fails now and then, and counts.
+/// Tells the witness, writes one object, fails now and then, and counts; and the jobs.
 fn handler(witness_port: u16) -> String {
+    let jobs = errands::CODE;
     format!(
-        r#"
+        r#"{jobs}
 Parse.Cloud.afterSave("Item", async (request) => {{
   const item = request.object.id;
   const version = request.object.get("version");
@@ -353,4 +335,5 @@ create trigger audit after insert or update on "Item" for each row execute funct
         )
         .await
         .unwrap();
+    client.batch_execute(errands::TABLES).await.unwrap();
 }

@@ -1,9 +1,10 @@
-//! Compares the books: what was acknowledged, what stands in the tables, what the log has, what the handlers did.
+//! Compares the books: what was acknowledged, what stands in the tables, what the log has, what the handlers did. Those of jobs are in `job_books`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 
 use super::fleet::Fleet;
+use super::job_books::JobBooks;
 use super::writers::Ledger;
 
 /// What the books say; every figure but the first three and the last should be 0.
@@ -30,6 +31,7 @@ pub struct Books {
     pub duplicate_effects: usize,
     /// Runs of the handler beyond one for each event: allowed, and counted.
     pub repeated_runs: usize,
+    pub jobs: JobBooks,
 }
 
 /// Item's events as the log has them: id, object, version, xid.
@@ -103,6 +105,9 @@ impl Books {
             books.inversions += usize::from(call.version < *latest);
             *latest = call.version.max(*latest);
         }
+        let starts = ledger.lock().unwrap().starts.clone();
+        books.jobs = JobBooks::read(&client, &starts).await;
+        books.jobs.quarantined = fleet.quarantined;
         books
     }
 
@@ -118,7 +123,7 @@ impl Books {
             self.inversions,
             self.duplicate_effects,
         ];
-        let is_clean = wrong.iter().all(|&figure| figure == 0);
+        let is_clean = wrong.iter().all(|&figure| figure == 0) && self.jobs.is_clean();
         assert!(is_clean && self.acknowledged > 0, "{self:?}\n{more}");
     }
 }

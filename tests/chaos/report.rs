@@ -47,7 +47,7 @@ impl fmt::Display for Report {
         let at_places: usize = self.ended_at.values().sum();
         writeln!(
             f,
-            "kills                 {:>8}   ({at_places} at {} named places)",
+            "kills                   {:>8}   ({at_places} at {} named places)",
             self.kills,
             self.ended_at.len()
         )?;
@@ -65,12 +65,12 @@ impl fmt::Display for Report {
             ("duplicate effects", books.duplicate_effects),
             ("repeated runs", books.repeated_runs),
         ];
-        for (name, figure) in figures {
-            writeln!(f, "{name:<22}{figure:>8}")?;
+        for (name, figure) in figures.into_iter().chain(books.jobs.figures()) {
+            writeln!(f, "{name:<24}{figure:>8}")?;
         }
         writeln!(
             f,
-            "\n{:<18}{:>6}{:>10}{:>10}   until every object is served again, s",
+            "\n{:<18}{:>6}{:>10}{:>10}   until every object is served and jobs run again, s",
             "fault", "times", "median", "longest"
         )?;
         for (fault, times) in &self.struck {

@@ -1,4 +1,4 @@
-//! Chooses faults by a seed, carries them out, and measures how long until every object is served again.
+//! Chooses faults by a seed, carries them out, and measures how long until every object is served and jobs run again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
@@ -18,10 +18,12 @@ pub enum Fault {
     KillProxy,
     KillCapture,
     KillWorker,
+    KillScheduler,
     KillIsolates,
     KillAll,
     StopWorker,
     StopCapture,
+    StopScheduler,
     KillPostgres,
     RestartPostgres,
     KillRedis,
@@ -37,14 +39,16 @@ pub enum Fault {
 use Fault::*;
 
 /// Each with its share. Kills of our own processes are the most.
-const FAULTS: [(Fault, u32); 17] = [
+const FAULTS: [(Fault, u32); 19] = [
     (KillProxy, 6),
     (KillCapture, 14),
     (KillWorker, 14),
+    (KillScheduler, 12),
     (KillIsolates, 8),
     (KillAll, 4),
     (StopWorker, 3),
     (StopCapture, 2),
+    (StopScheduler, 3),
     (KillPostgres, 3),
     (RestartPostgres, 1),
     (KillRedis, 4),
@@ -57,7 +61,7 @@ const FAULTS: [(Fault, u32); 17] = [
     (SlowRedis, 1),
 ];
 
-/// How long a process is stopped, or a connection swallowed: longer than a lane's lease.
+/// How long a process is stopped, or a connection swallowed: longer than a lane's lease, a job's, and a scheduler's lead.
 const SPELL: Duration = Duration::from_millis(2500);
 
 /// Longer than anything that is measured; not a bound that is asserted.
@@ -81,7 +85,8 @@ pub struct Storm {
     /// Processes killed, of ours, Postgres's and Redis's; failpoints not counted.
     pub kills: usize,
     pub struck: BTreeMap<Fault, usize>,
-    /// From a fault's end to the first delivery, for each object, of a write acknowledged after it.
+    /// From a fault's end to the first delivery, for each object, of a write acknowledged after it, and the end of a job
+    /// that was started and of one that was due after it.
     pub recoveries: BTreeMap<Fault, Vec<Duration>>,
 }
 
@@ -141,12 +146,7 @@ impl Storm {
             if dice.roll(2) == 0 {
                 return None;
             }
-            let places: Vec<&'static str> = failpoint::ALL
-                .into_iter()
-                .filter(|place| {
-                    roles.contains(place.split('-').next().expect("a place has a stage"))
-                })
-                .collect();
+            let places: Vec<&'static str> = places().filter(|place| is_in(roles, place)).collect();
             let place = *places.get(dice.roll(places.len().max(1) as u32) as usize)?;
             Some((place, 1 + dice.roll(40)))
         });
@@ -154,7 +154,7 @@ impl Storm {
 
     async fn carry_out(&mut self, fault: Fault, fleet: &mut Fleet) {
         match fault {
-            KillProxy | KillCapture | KillWorker => {
+            KillProxy | KillCapture | KillWorker | KillScheduler => {
                 let index = self.one_of(fault.stage());
                 fleet.kill(index);
                 self.kills += 1;
@@ -171,7 +171,7 @@ impl Storm {
                     self.kills += 1;
                 }
             }
-            StopWorker | StopCapture => {
+            StopWorker | StopCapture | StopScheduler => {
                 let pid = Pid::from_raw(fleet.pid(self.one_of(fault.stage())));
                 let _ = kill(pid, Signal::SIGSTOP);
                 tokio::time::sleep(SPELL).await;
@@ -232,11 +232,33 @@ impl Storm {
             self.revive(fleet);
             breathe().await;
         }
+        while !fleet.has_run_what_came_after(from.elapsed()).await && from.elapsed() < GIVE_UP {
+            self.revive(fleet);
+            breathe().await;
+        }
         self.recoveries
             .entry(fault)
             .or_default()
             .push(from.elapsed());
     }
+}
+
+/// Every place that events, runs and fires pass.
+fn places() -> impl Iterator<Item = &'static str> {
+    failpoint::ALL
+        .into_iter()
+        .chain(failpoint::JOBS)
+        .chain([failpoint::JOB_STEPPED])
+        .chain(failpoint::SCHEDULER)
+}
+
+fn is_in(roles: &str, place: &str) -> bool {
+    let stage = match place {
+        failpoint::JOB_ASKED => "proxy",
+        _ => place.split('-').next().expect("a place has a stage"),
+    };
+    // The others of jobs are a worker's.
+    roles.contains(if stage == "job" { "worker" } else { stage })
 }
 
 /// The objects of those calls that are for a version acknowledged after `from`.
@@ -257,7 +279,13 @@ impl Fault {
     fn is_spell(self) -> bool {
         matches!(
             self,
-            StopWorker | StopCapture | SwallowPostgres | SwallowRedis | SlowPostgres | SlowRedis
+            StopWorker
+                | StopCapture
+                | StopScheduler
+                | SwallowPostgres
+                | SwallowRedis
+                | SlowPostgres
+                | SlowRedis
         )
     }
 
@@ -266,6 +294,7 @@ impl Fault {
         match self {
             KillProxy => "proxy",
             KillCapture | StopCapture => "capture",
+            KillScheduler | StopScheduler => "scheduler",
             _ => "worker",
         }
     }

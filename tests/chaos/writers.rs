@@ -1,4 +1,4 @@
-//! Programs that write, and the ledger of what they know to be committed.
+//! Programs that write and start jobs, and the ledger of what they know to be committed.
 //!
 //! Each object has one writer, and its versions count from 1. A writer that gets no answer looks at the row: the version
 //! there says whether its write was committed.
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 
+use super::errands::start_errands;
 use super::fleet::{Api, Fleet, OBJECTS, object_id};
 use crate::system::{PATIENCE, breathe};
 
@@ -30,6 +31,8 @@ pub struct Ledger {
     pub acknowledged: usize,
     /// When each version was acknowledged.
     pub times: BTreeMap<(String, i64), Instant>,
+    /// The run of each errand that was acknowledged, by its key.
+    pub starts: BTreeMap<String, String>,
 }
 
 impl Ledger {
@@ -41,6 +44,7 @@ impl Ledger {
             versions: BTreeMap::new(),
             acknowledged: 0,
             times: BTreeMap::new(),
+            starts: BTreeMap::new(),
         }
     }
 
@@ -50,6 +54,12 @@ impl Ledger {
         self.versions.insert(id.to_owned(), version);
         self.acknowledged += 1;
         self.times.insert((id.to_owned(), version), Instant::now());
+    }
+
+    pub fn write_start(&mut self, key: &str, run: &str) {
+        writeln!(self.file, "{key} {run}").unwrap();
+        self.file.sync_data().unwrap();
+        self.starts.insert(key.to_owned(), run.to_owned());
     }
 }
 
@@ -73,6 +83,8 @@ impl Writers {
                 .collect();
             tasks.spawn(async move { run(url, api, objects, &stop, &ledger).await });
         }
+        let (api, asking, asked) = (fleet.api(), Arc::clone(&stop), Arc::clone(&ledger));
+        tasks.spawn(async move { start_errands(api, &asking, &asked).await });
         Writers {
             tasks,
             stop,

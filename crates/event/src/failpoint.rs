@@ -61,6 +61,23 @@ pub const JOB_POISON: &str = "job-poison";
 /// Every place that each run of a job passes, besides those of the scheduler.
 pub const JOBS: [&str; 4] = [JOB_ASKED, JOB_CLAIMED, JOB_RAN, JOB_FINISHED];
 
+/// It is decided which schedules fire; the job log does not know.
+pub const SCHEDULER_DUE: &str = "scheduler-due";
+/// Fires, their runs and the next due times are in the job log; nobody was told.
+pub const SCHEDULER_FIRED: &str = "scheduler-fired";
+/// Runs count as queued; the queue does not have them.
+pub const SCHEDULER_PROMOTED: &str = "scheduler-promoted";
+/// The queue has the ids of runs.
+pub const SCHEDULER_QUEUED: &str = "scheduler-queued";
+
+/// Every place that a leading scheduler passes.
+pub const SCHEDULER: [&str; 4] = [
+    SCHEDULER_DUE,
+    SCHEDULER_FIRED,
+    SCHEDULER_PROMOTED,
+    SCHEDULER_QUEUED,
+];
+
 /// Every place that each event passes, in the order of its way.
 pub const ALL: [&str; 10] = [
     CAPTURE_READ,

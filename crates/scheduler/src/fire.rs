@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use metrics::{counter, histogram};
+use tidegate_event::failpoint;
 use tidegate_job::StartOptions;
 use tidegate_job_log::JobLog;
 use tidegate_job_log::fire::{Due, Fired, Missed, Plan};
@@ -31,7 +32,9 @@ pub(crate) async fn fire(log: &JobLog, mut words: Words) -> Result<(), Error> {
             .iter()
             .map(|schedule| plan(schedule, due.now))
             .collect();
+        failpoint::pass(failpoint::SCHEDULER_DUE);
         let fired = log.fire(&plans).await?;
+        failpoint::pass(failpoint::SCHEDULER_FIRED);
         report(&due, &plans, &fired);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use metrics::counter;
+use tidegate_event::failpoint;
 use tidegate_job::{Band, RunId};
 use tidegate_job_log::{JobLog, Promoted, Room};
 use tidegate_queue::runs::{self, RunQueue, Waiting};
@@ -68,6 +69,7 @@ impl Promoter<'_> {
         if promoted.queued.is_empty() {
             return Ok(());
         }
+        failpoint::pass(failpoint::SCHEDULER_PROMOTED);
         let ids: Vec<(u64, runs::Band)> = promoted.queued.iter().map(entry).collect();
         if let Err(error) = self.queue.push(&ids).await {
             tracing::warn!(
@@ -78,6 +80,7 @@ impl Promoter<'_> {
             self.log.requeue(&runs).await?;
             return Err(error.into());
         }
+        failpoint::pass(failpoint::SCHEDULER_QUEUED);
         Ok(())
     }
 
