@@ -62,16 +62,16 @@ async fn ends(system: &System, id: &str, state: &str) -> (HashMap<String, Value>
     (nodes.collect(), notes.iter().map(text).collect())
 }
 
-/// The result of a node.
-async fn result(system: &System, id: &str, node: &str) -> Value {
+async fn run_of_node(system: &System, id: &str, node: &str) -> String {
     let found = steer(system, Method::GET, &format!("workflows/{id}")).await;
     let runs = found["runs"].as_array().unwrap();
     let run = runs.iter().find(|run| run["node"] == node).unwrap();
-    let name = match &run["run"] {
-        Value::String(name) => name.clone(),
-        number => format!("R{number}"),
-    };
-    shown(system, &name).await["result"].clone()
+    run["run"].as_str().unwrap().to_owned()
+}
+
+async fn result(system: &System, id: &str, node: &str) -> Value {
+    let run = run_of_node(system, id, node).await;
+    shown(system, &run).await["result"].clone()
 }
 
 #[tokio::test]
@@ -107,6 +107,51 @@ async fn a_chain_goes_on_stops_or_is_undone() {
     let (nodes, notes) = ends(&system, &flows[3], "failed").await;
     assert_eq!(nodes["last"], "skipped");
     assert_eq!(notes, ["a", "b", "undo b 2", "undo a 1"]);
+}
+
+#[tokio::test]
+async fn a_workflow_is_cancelled_as_a_whole_and_goes_on_where_it_failed() {
+    let system = system(
+        r#"
+        const master = { useMasterKey: true };
+        Parse.Cloud.job("give", () => 1);
+        Parse.Cloud.job("forever", async () => { await new Parse.Object("Begun").save(null, master); await new Promise(() => {}); });
+        Parse.Cloud.job("fragile", { retries: 0 }, async () => {
+          if (!(await new Parse.Query("Switch").first(master))) throw new Error("not yet");
+          return 2;
+        });
+        Parse.Cloud.job("sum", ({ inputs }) => inputs.a + inputs.b);
+        Parse.Cloud.workflow("endless", { nodes: { a: "give", b: { job: "forever", after: ["a"] }, c: { job: "give", after: ["b"] } } });
+        Parse.Cloud.workflow("fragile", { nodes: { a: "give", b: { job: "fragile", after: ["a"] }, c: { job: "sum", after: ["a", "b"] } } });
+        "#,
+    )
+    .await;
+    let endless = begin(&system, "endless").await;
+    system.wait_for_objects("Begun", json!({}), 1).await;
+    steer(
+        &system,
+        Method::POST,
+        &format!("workflows/{endless}/cancel"),
+    )
+    .await;
+    let (nodes, _) = ends(&system, &endless, "cancelled").await;
+    let states = ["a", "b", "c"].map(|node| nodes[node].as_str().unwrap());
+    assert_eq!(states, ["succeeded", "cancelled", "cancelled"]);
+
+    let fragile = begin(&system, "fragile").await;
+    ends(&system, &fragile, "failed").await;
+    let reply = system
+        .master(Method::POST, "classes/Switch", json!({}))
+        .await;
+    assert_eq!(reply.status, 201);
+    let failed = run_of_node(&system, &fragile, "b").await;
+    steer(&system, Method::POST, &format!("runs/{failed}/retry")).await;
+    let (nodes, _) = ends(&system, &fragile, "succeeded").await;
+    assert!(
+        nodes.values().all(|state| state == "succeeded"),
+        "{nodes:?}"
+    );
+    assert_eq!(result(&system, &fragile, "c").await, 3);
 }
 
 #[tokio::test]
