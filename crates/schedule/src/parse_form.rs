@@ -38,7 +38,7 @@ const MINUTES_A_DAY: u64 = 1440;
 pub fn job_schedule(row: &Map<String, Value>, created: Timestamp) -> Result<Options, Error> {
     let starts = match present(row, "startAfter") {
         Some(value) => instant::read("startAfter", &date(value), &TimeZone::UTC, false)?,
-        None => created,
+        None => instant::whole_millis(created).unwrap_or(created),
     };
     let time = present(row, "timeOfDay").map(time_of_day).transpose()?;
     let repeat = present(row, "repeatMinutes")
@@ -96,7 +96,7 @@ pub fn job_schedule(row: &Map<String, Value>, created: Timestamp) -> Result<Opti
 pub fn back4app(form: &Map<String, Value>, created: Timestamp) -> Result<Options, Error> {
     let starts = match present(form, "start") {
         Some(value) => instant::read("start", &date(value), &TimeZone::UTC, false)?,
-        None => created,
+        None => instant::whole_millis(created).unwrap_or(created),
     };
     let time = |field: &str| {
         present(form, field)

@@ -155,3 +155,39 @@ fn the_form_of_back4app() {
         "dailyRun: \"9\" is not a time; write HH:MM, or null"
     );
 }
+
+#[test]
+fn moments_are_whole_milliseconds() {
+    let whole = at("2027-02-01T08:00:00.123Z");
+    for moment in [
+        json!("2027-02-01T08:00:00.1234567Z"),
+        json!("2027-02-01T08:00:00.123999999"),
+        json!("2027-02-01T09:00:00.123456789+01:00"),
+        json!(1_801_468_800_123.9),
+    ] {
+        let options = Options::read(&json!({ "once": moment })).unwrap();
+        let said = options.to_value();
+        assert_eq!(said["once"], "2027-02-01T08:00:00.123Z", "{moment}");
+        let limits = json!({ "cron": "@daily", "starts": moment, "ends": moment });
+        let limits = Options::read(&limits).unwrap();
+        assert_eq!((limits.starts, limits.ends), (Some(whole), Some(whole)));
+        let once = row(json!({ "startAfter": moment })).unwrap();
+        assert_eq!(once.timing, options.timing);
+        let form = json!({ "start": moment });
+        let form = parse_form::back4app(form.as_object().unwrap(), at(CREATED)).unwrap();
+        assert_eq!(form.timing, options.timing);
+    }
+    // Also that of a row without one, and what came before 1970.
+    let created = at("2027-02-01T08:00:00.123456Z");
+    let nothing = serde_json::Map::new();
+    let by_row = parse_form::job_schedule(&nothing, created).unwrap();
+    let by_form = parse_form::back4app(&nothing, created).unwrap();
+    let whole = Options::read(&json!({ "once": whole.to_string() })).unwrap();
+    assert_eq!(
+        (&by_row.timing, &by_form.timing),
+        (&whole.timing, &whole.timing)
+    );
+    let old = Options::read(&json!({ "once": "1969-12-31T23:59:59.9991Z" })).unwrap();
+    assert_eq!(old.to_value()["once"], "1969-12-31T23:59:59.999Z");
+    assert!(Options::read(&json!({ "once": 1e300 })).is_err());
+}
