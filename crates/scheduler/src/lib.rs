@@ -19,7 +19,7 @@ use tidegate_queue::runs::RunQueue;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::chain;
-pub use error::Error;
+use error::Error;
 
 /// What the scheduler needs to know.
 #[derive(Clone, Debug)]
@@ -35,29 +35,13 @@ pub struct Config {
     pub keep: Duration,
 }
 
-/// Schedules until `shutdown`, whenever this process is the one that leads.
-///
-/// # Errors
-/// Only what a human must decide: rows that cannot be read, a missing privilege.
-pub async fn run(
-    config: Config,
-    log: JobLog,
-    queue: RunQueue,
-    shutdown: CancellationToken,
-) -> Result<(), Error> {
+/// Schedules until `shutdown`, whenever this process is the one that leads. Whatever fails is reported and tried again: a
+/// row that cannot be read, or a missing privilege, must end neither the clock nor the server.
+pub async fn run(config: Config, log: JobLog, queue: RunQueue, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
-        let wait = match lead::lead(&config, &log, &queue, &shutdown).await {
-            Ok(()) => config.standby_interval,
-            Err(error) if error.is_transient() => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "scheduling was interrupted; trying again"
-                );
-                Duration::from_millis(500)
-            }
-            Err(error) => return Err(error),
-        };
-        let _ = tokio::time::timeout(wait, shutdown.cancelled()).await;
+        if let Err(error) = lead::lead(&config, &log, &queue, &shutdown).await {
+            lead::report("scheduling", &error);
+        }
+        let _ = tokio::time::timeout(config.standby_interval, shutdown.cancelled()).await;
     }
-    Ok(())
 }

@@ -14,14 +14,15 @@ use crate::lead::{LOOK_INTERVAL, Words, word};
 /// Mirrors until an error. A trigger on the table says when to look; a row that was read before is not read again.
 pub(crate) async fn mirror(log: &JobLog, mut words: Words) -> Result<(), Error> {
     log.announce_parse_schedules().await?;
-    let mut known: HashMap<String, Value> = HashMap::new();
+    // None: what the leader before has left is not known.
+    let mut known: Option<HashMap<String, Value>> = None;
     loop {
         words.mark_unchanged();
         let rows: HashMap<String, Value> = log.parse_schedule_rows().await?.into_iter().collect();
-        if rows != known {
+        if known.as_ref() != Some(&rows) {
             let schedules: Vec<NewSchedule> = rows.iter().filter_map(schedule).collect();
             log.replace_schedules(Source::Parse, &schedules).await?;
-            known = rows;
+            known = Some(rows);
         }
         word(&mut words, LOOK_INTERVAL).await;
     }

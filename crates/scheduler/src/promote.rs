@@ -31,6 +31,7 @@ pub(crate) async fn promote(
         queue,
         incarnation: None,
         looked_at: None,
+        full_pause: FULL_PAUSE,
     };
     loop {
         words.mark_unchanged();
@@ -49,6 +50,8 @@ struct Promoter<'a> {
     /// Of the queue that holds what counts as queued; None: nothing is known of it.
     incarnation: Option<String>,
     looked_at: Option<Instant>,
+    /// How long it rests while something is due and cannot be queued.
+    full_pause: Duration,
 }
 
 impl Promoter<'_> {
@@ -60,6 +63,10 @@ impl Promoter<'_> {
         let room = room(self.config.max_queued, waiting);
         let promoted = self.log.promote(room).await?;
         self.push(&promoted).await?;
+        self.full_pause = match promoted.queued.is_empty() {
+            true => (self.full_pause * 2).min(MAX_FULL_PAUSE),
+            false => FULL_PAUSE,
+        };
         counter!(metric_names::PROMOTED).increment(promoted.queued.len() as u64);
         Ok(promoted.has_more() || promoted.queued.len() as u32 >= BATCH)
     }
@@ -123,17 +130,19 @@ impl Promoter<'_> {
     /// Until the next pending run is due.
     async fn idle_time(&self) -> Result<Duration, Error> {
         let wait = self.log.next_pending_in().await?;
-        // With something due there was no room, or it is blocked: a finish says so, and a look each second.
+        // With something due, the queue is full or all jobs are paused.
         Ok(match wait {
-            Some(wait) if wait.is_zero() => FULL_PAUSE,
+            Some(wait) if wait.is_zero() => self.full_pause,
             Some(wait) => wait,
             None => LOOK_INTERVAL,
         })
     }
 }
 
-/// While the queue is full: workers take from it in milliseconds, and say nothing of it.
+/// While the queue is full: workers take from it in milliseconds, and say nothing of it. Behind long jobs, or while all
+/// are paused, it rests for longer each time.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
+const MAX_FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// What each stream can still take. The high one is filled whatever the others hold.
 fn room(max_queued: u32, waiting: Waiting) -> Room {

@@ -79,3 +79,25 @@ async fn a_scheduler_that_is_told_to_ends() {
     leading.await.unwrap();
     standing_by.await.unwrap();
 }
+
+#[tokio::test]
+async fn without_redis_schedules_fire_and_lost_workers_are_noticed() {
+    let stage = Stage::new().await;
+    let _scheduler = stage.schedule();
+    stage.log.join("silent").await.unwrap();
+    let run = stage.start("report", Default::default()).await;
+    stage.claim("silent", run).await;
+    stage.redis.kill9();
+    let tick = json!({"every": "1s", "overlap": "allow"});
+    stage.put_schedule("tick", "report", tick).await;
+    stage
+        .until("select count(*) >= 2 from tidegate.fire where result = 'started'")
+        .await;
+    let given_up = format!(
+        "select state <> 'running' from tidegate.run where id = {}",
+        run.0
+    );
+    stage.until(&given_up).await;
+    stage.redis.restart();
+    stage.until_queued(3).await;
+}

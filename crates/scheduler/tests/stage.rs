@@ -82,11 +82,7 @@ impl Stage {
             keep: Duration::from_secs(3600),
         };
         let (log, queue) = (self.log.clone(), self.queue.clone());
-        tokio::spawn(async move {
-            tidegate_scheduler::run(config, log, queue, shutdown)
-                .await
-                .unwrap()
-        })
+        tokio::spawn(async move { tidegate_scheduler::run(config, log, queue, shutdown).await })
     }
 
     pub async fn start(&self, job: &str, options: StartOptions) -> RunId {

@@ -288,7 +288,10 @@ impl Parts {
                 RunQueue::new(&self.queue),
                 self.shutdown.clone(),
             );
-            running.spawn(async move { role.await.context("the scheduler stopped") });
+            running.spawn(async move {
+                role.await;
+                Ok(())
+            });
         }
         if roles.contains(&Role::FanOut) {
             let fan_out = tidegate_fan_out::Config {
