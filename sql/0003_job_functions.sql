@@ -778,7 +778,7 @@ $$;
 -- Wakes the scheduler when rows of Parse's _JobSchedule change, by SQL too.
 create function tidegate.announce_schedules() returns trigger language plpgsql as $$
 begin
-    perform pg_notify('tidegate_job', '');
+    perform pg_notify('tidegate_job', 'schedules');
     return null;
 end
 $$;

@@ -39,6 +39,8 @@ pub struct Claimed {
     pub schedule: Option<FiredBy>,
     pub source: String,
     pub created_at: Timestamp,
+    /// When it was claimed, by Postgres's clock.
+    pub claimed_at: Timestamp,
     /// How long after its due time it was claimed, by Postgres's clock.
     pub waited: Duration,
 }
@@ -101,7 +103,8 @@ select alive.name is not null, taken.id, taken.fence, taken.job, taken.params, t
          where step.run_id = taken.id and step.kind = 'sleep'),
        (select json_object_agg(need.name, case when needed.state = 'succeeded' then needed.result end)::text
           from tidegate.run_needs as need left join tidegate.run as needed on needed.id = need.needs_id
-         where need.run_id = taken.id and need.name is not null)
+         where need.run_id = taken.id and need.name is not null),
+       taken.claimed_at
   from (select) as one
   left join alive on true
   left join taken on true
@@ -169,6 +172,7 @@ fn claimed(worker: &std::sync::Arc<str>, row: &Row) -> Result<Claimed, Error> {
         }),
         source: row.get(11),
         created_at: from_postgres(row.get(12)),
+        claimed_at: from_postgres(row.get(23)),
         waited: Duration::from_secs_f64(row.get::<_, f64>(13).max(0.0)),
     })
 }

@@ -11,8 +11,10 @@ use crate::{Error, JobLog};
 /// One word. It is a hint: the tables say the same, a beat or a second later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Something became pending, a schedule or a limit changed: look.
+    /// Something became pending, or a limit changed: look.
     Changed,
+    /// A schedule, or a row of `_JobSchedule`, changed: look at schedules.
+    Schedules,
     /// Whoever runs it must end it.
     Cancel(RunId),
 }
@@ -70,6 +72,9 @@ impl Listener {
 }
 
 fn notice(payload: &str) -> Notice {
+    if payload == "schedules" {
+        return Notice::Schedules;
+    }
     let run = payload
         .strip_prefix("cancel ")
         .and_then(|id| id.parse().ok());

@@ -112,6 +112,9 @@ impl Target {
 pub(crate) const COLUMNS: &str = "id, name, source, job, workflow, options, version, created_at, updated_at, paused_at, \
     paused_by, handled_at, nullif(next_due, '-infinity')";
 
+/// Heard as [`crate::Notice::Schedules`].
+const NOTIFY: &str = "notify tidegate_job, 'schedules'";
+
 // What does not change keeps its next time. A new one, and one that comes back, has no past.
 const PUT: &str = "
 insert into tidegate.schedule as existing (name, source, job, workflow, options, next_due)
@@ -191,6 +194,9 @@ impl JobLog {
                 &[&names, &source.as_str()],
             )
             .await?;
+        if deleted > 0 {
+            client.batch_execute(NOTIFY).await?;
+        }
         Ok(Replaced {
             changed,
             deleted,
@@ -214,7 +220,7 @@ impl JobLog {
             .await
             .map_err(twice)?;
         if changed > 0 {
-            client.batch_execute("notify tidegate_job").await?;
+            client.batch_execute(NOTIFY).await?;
         }
         Ok(changed)
     }
@@ -237,7 +243,7 @@ impl JobLog {
         self.schedule(name).await?;
         let client = self.client().await?;
         client.execute(update, &[&name]).await?;
-        Ok(client.batch_execute("notify tidegate_job").await?)
+        Ok(client.batch_execute(NOTIFY).await?)
     }
 
     /// Deletes a schedule; its fires stay as long as fires are kept.
@@ -283,11 +289,7 @@ impl JobLog {
     async fn found(&self, name: &str, changed: u64) -> Result<(), Error> {
         match changed {
             0 => Err(self.unknown_schedule(name).await?),
-            _ => Ok(self
-                .client()
-                .await?
-                .batch_execute("notify tidegate_job")
-                .await?),
+            _ => Ok(self.client().await?.batch_execute(NOTIFY).await?),
         }
     }
 

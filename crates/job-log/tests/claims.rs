@@ -91,6 +91,10 @@ async fn a_retry_waits_and_keeps_its_attempts_and_a_hand_back_loses_none() {
     assert_eq!(back, Some(RunState::Pending));
     let third = claim_due(&log).await.remove(0);
     assert_eq!((third.attempt, third.is_resumed), (2, true));
+    let claimed_at = "select claimed_at from tidegate.run";
+    let row = sql(&database).await.query_one(claimed_at, &[]).await;
+    let claimed_at: std::time::SystemTime = row.unwrap().get(0);
+    assert_eq!(std::time::SystemTime::from(third.claimed_at), claimed_at);
     fail(&log, &third.lease).await;
     let expected = ("failed".into(), Some("broken".into()), true);
     assert_eq!(shown(&database, first.lease.run).await, expected);

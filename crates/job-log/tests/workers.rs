@@ -191,6 +191,33 @@ async fn one_process_leads_and_words_are_heard() {
     assert_eq!(listener.next(short).await.unwrap(), None);
 }
 
+#[tokio::test]
+async fn a_change_of_schedules_is_a_word_of_its_own() {
+    use tidegate_job_log::Notice;
+    use tidegate_job_log::schedule::{NewSchedule, Source, Target};
+    let (database, log) = log().await;
+    log.announce_parse_schedules().await.unwrap();
+    let schedule = NewSchedule {
+        name: "s".into(),
+        source: Source::Api,
+        target: Target::Job("a".into()),
+        options: serde_json::json!({ "every": "1h" }),
+    };
+    let mut listener = log.listen().await.unwrap();
+    let long = Duration::from_secs(20);
+    log.put_schedule(&schedule, true).await.unwrap();
+    log.pause_schedule("s", "me").await.unwrap();
+    log.resume_schedule("s").await.unwrap();
+    log.replace_schedules(Source::Api, &[]).await.unwrap();
+    let row = r#"insert into "_JobSchedule" ("objectId") values ('x')"#;
+    sql(&database).await.batch_execute(row).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(listener.next(long).await.unwrap(), Some(Notice::Schedules));
+    }
+    start(&log, "a").await;
+    assert_eq!(listener.next(long).await.unwrap(), Some(Notice::Changed));
+}
+
 /// A process that is stopped confirms nothing, and closes nothing either.
 #[tokio::test]
 async fn a_leader_that_stands_still_loses_the_lead() {
