@@ -1,7 +1,7 @@
 //! Loads the project's cloud code, and again when it changes.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,13 +9,14 @@ use notify::{RecursiveMode, Watcher};
 use tidegate_cloud_code::CloudCode;
 use tidegate_event::{Policy, Trigger, TriggerKind, TriggerSet};
 use tidegate_job_log::JobLog;
+use tidegate_job_log::schedule::{NewSchedule, Source};
 use tidegate_storage::Hook;
 use tidegate_worker::{Webhook, Webhooks};
 use tidegate_write_path::WritePath;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, PARSE_HOOKS};
+use crate::config::{Config, PARSE_HOOKS, schedules_in};
 use crate::registration::Registration;
 
 /// How long a folder must be quiet before its code is loaded: editors write several files at once.
@@ -24,11 +25,16 @@ const QUIET: Duration = Duration::from_millis(80);
 /// How soon a webhook that was set through the API is known to every process.
 const HOOKS_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How soon a change of the `[[schedules]]` in `tidegate.toml` is noticed.
+const SCHEDULES_INTERVAL: Duration = Duration::from_millis(500);
+
 /// The code that this process serves, and whom to tell when it is another.
 pub struct Releases {
     config: Config,
     write_path: Arc<WritePath>,
     jobs: JobLog,
+    /// The `[[schedules]]` as they were last read.
+    schedules: Mutex<Vec<NewSchedule>>,
     triggers: watch::Sender<TriggerSet>,
     webhooks: watch::Sender<Webhooks>,
 }
@@ -47,6 +53,7 @@ impl Releases {
             config: config.clone(),
             write_path: Arc::clone(write_path),
             jobs: jobs.clone(),
+            schedules: Mutex::new(config.schedules.clone()),
             triggers: watch::channel(TriggerSet::default()).0,
             webhooks: watch::channel(Webhooks::new()).0,
         };
@@ -80,21 +87,72 @@ impl Releases {
             functions = manifest.functions.len(),
             triggers = code.triggers().iter().count(),
             jobs = manifest.jobs.len(),
-            schedules = manifest.schedules.len() + self.config.schedules.len(),
+            schedules = manifest.schedules.len() + self.schedules().len(),
             "loaded the cloud code"
         );
         check_that_all_runs(&code, self.config.ignore_unsupported_triggers)?;
         let registration = Registration::read(manifest)?;
-        registration
-            .announce(&self.jobs, code.id(), &self.config.schedules)
-            .await
-            .context("cannot register the jobs and schedules")?;
+        // A process without a project says nothing of what there is to run: it must not take away what others have.
+        if self.has_code() {
+            registration
+                .announce(&self.jobs, code.id(), &self.schedules())
+                .await
+                .context("cannot register the jobs and schedules")?;
+        }
         let replaced = self.write_path.replace_code(code);
         self.publish_triggers();
         if let Some(replaced) = replaced {
             // Requests that still run on it end by themselves.
             tokio::spawn(async move { replaced.close().await });
         }
+        Ok(())
+    }
+
+    fn has_code(&self) -> bool {
+        self.config.project.join("cloud").is_dir()
+    }
+
+    fn schedules(&self) -> Vec<NewSchedule> {
+        let schedules = self.schedules.lock();
+        schedules.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Follows the `[[schedules]]` of `tidegate.toml`: a change takes effect without a restart. What cannot be read is
+    /// reported once, and what was there before goes on.
+    pub async fn follow_schedules(&self, shutdown: CancellationToken) {
+        let mut reported = None;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SCHEDULES_INTERVAL) => {}
+                () = shutdown.cancelled() => return,
+            }
+            let outcome = match schedules_in(&self.config.project) {
+                Ok(found) if found == self.schedules() || !self.has_code() => Ok(()),
+                Ok(found) => self.replace_schedules(found).await,
+                Err(error) => Err(format!("{error:#}")),
+            };
+            if let Err(error) = &outcome
+                && reported.as_ref() != Some(error)
+            {
+                tracing::error!("the changed schedules of tidegate.toml are not used: {error}");
+            }
+            reported = outcome.err();
+        }
+    }
+
+    async fn replace_schedules(&self, schedules: Vec<NewSchedule>) -> Result<(), String> {
+        let replaced = self.jobs.replace_schedules(Source::Config, &schedules);
+        replaced
+            .await
+            .map_err(|error| tidegate_event::report::chain(&error))?;
+        tracing::info!(
+            schedules = schedules.len(),
+            "took over the schedules of tidegate.toml"
+        );
+        *self
+            .schedules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = schedules;
         Ok(())
     }
 

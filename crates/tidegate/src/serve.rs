@@ -173,6 +173,11 @@ impl Server {
             following.follow_hooks(until).await;
             Ok(())
         });
+        let (following, until) = (Arc::clone(&releases), shutdown.clone());
+        running.spawn(async move {
+            following.follow_schedules(until).await;
+            Ok(())
+        });
         parts.spawn_roles(&mut running, roles);
         Ok(Server {
             config: served,

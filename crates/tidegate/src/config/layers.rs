@@ -33,6 +33,9 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Of a project; the later goes before the earlier.
+const FILES: [&str; 2] = ["tidegate.toml", "tidegate.local.toml"];
+
 /// Every setting that has a value.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
@@ -64,7 +67,7 @@ impl Layers {
             (None, Some((_, value, _))) => PathBuf::from(value),
             (None, None) => PathBuf::from("."),
         };
-        for file in ["tidegate.toml", "tidegate.local.toml"] {
+        for file in FILES {
             layers.read_file(&project.join(file))?;
         }
         for (name, value, origin) in environment.into_iter().chain(given) {
@@ -74,6 +77,15 @@ impl Layers {
             "project",
             (project.to_string_lossy().into_owned(), Origin::Flag),
         );
+        Ok(layers)
+    }
+
+    /// What the files of a project say, and nothing else.
+    pub fn of_files(project: &Path) -> Result<Layers> {
+        let mut layers = Layers::default();
+        for file in FILES {
+            layers.read_file(&project.join(file))?;
+        }
         Ok(layers)
     }
 

@@ -182,6 +182,14 @@ impl Config {
     }
 }
 
+/// The `[[schedules]]` that the files of a project have now.
+///
+/// # Errors
+/// As [`Config::load`].
+pub fn schedules_in(project: &Path) -> Result<Vec<NewSchedule>> {
+    schedules::schedules(Layers::of_files(project)?.schedules())
+}
+
 fn egress(layers: &Layers) -> Result<Egress> {
     Ok(Egress {
         allow_private: layers.flag("egress_private")?,
