@@ -294,6 +294,36 @@ async fn progress_is_told_a_few_times_a_second_and_at_last() {
 }
 
 #[tokio::test]
+async fn messages_are_told_a_few_times_a_second_and_at_last() {
+    let main = "Parse.Cloud.job('j', async ({ message, sleep }) => {
+        await message('begun');
+        const end = Date.now() + 600;
+        let n = 0;
+        while (Date.now() < end) { message('turn ' + ++n); await null }
+        await message('waited for');
+        message('superseded');
+        message('last');
+        await sleep('2100-01-01T00:00:00Z');
+    });";
+    let host = TestHost::new();
+    let code = load_main(main, &host).await;
+    let outcome = code.run(job("j", attempt(json!({}), json!({})))).await;
+    let until_ms = 4_102_444_800_000;
+    assert_eq!(outcome, Outcome::Suspended { until_ms });
+    let said = host.said();
+    assert!((4..=8).contains(&said.len()), "{said:?}");
+    assert_eq!(said[0], "Message(\"begun\")");
+    let [awaited, last, sleep] = &said[said.len() - 3..] else {
+        panic!("{said:?}")
+    };
+    assert_eq!(
+        (&**awaited, &**last),
+        ("Message(\"waited for\")", "Message(\"last\")")
+    );
+    assert!(sleep.starts_with("Sleep"), "{said:?}");
+}
+
+#[tokio::test]
 async fn the_signal_fires_while_the_job_waits() {
     let main = "Parse.Cloud.job('j', async ({ signal, message }) => {
         await message('begun');

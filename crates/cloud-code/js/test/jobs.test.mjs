@@ -211,6 +211,52 @@ test('a progress that the host refuses is a warning, a message an error', async 
   assert.deepEqual(isolate.logs, [{ runId: 1, level: 'warn', text: 'request.progress: not yours' }]);
 });
 
+test('messages are sent at once, then at most each 250 ms, and at the end', async () => {
+  const isolate = isolateWith(`
+    const { message } = request;
+    await message('first');
+    for (let n = 0; n < 1000; n += 1) message('turn ' + n).then(() => console.log('superseded'));
+    message(5);
+    await null;
+    message('last');
+    return 'done';`);
+  assert.equal((await run(isolate)).returned, 'done');
+  assert.deepEqual(said(isolate).map(({ text }) => text), ['first', 'last']);
+  assert.equal(isolate.logs.length, 1000);
+  assert.equal(isolate.timers.size, 0, 'nothing keeps the run open');
+});
+
+test('a message that waits is sent by a timer of the run, and before it sleeps', async () => {
+  const isolate = isolateWith(`
+    await request.message('first');
+    await request.message('second');
+    request.message('third');
+    await request.sleep(60000);`);
+  const outcome = run(isolate);
+  await isolate.settle();
+  assert.deepEqual(said(isolate).map(({ text }) => text), ['first']);
+  const [timer] = isolate.timers.values();
+  assert.ok(timer.runId === 1 && timer.ms > 200 && timer.ms <= 250);
+  isolate.fireTimers();
+  await outcome;
+  assert.deepEqual(said(isolate).map(({ op, text }) => text ?? op), ['first', 'second', 'third', 'sleep']);
+});
+
+test('a message that the host refuses later is an error of who waits for it', async () => {
+  const isolate = isolateWith(
+    "await request.message('first'); await request.message('second').catch((error) => console.log(error.message))",
+    ({ text }) => {
+      if (text === 'second') throw { code: 119, message: 'not yours' };
+      return null;
+    },
+  );
+  const outcome = run(isolate);
+  await isolate.settle();
+  isolate.fireTimers();
+  assert.equal((await outcome).threw, undefined);
+  assert.equal(isolate.logs[0].text, 'not yours');
+});
+
 test('the signal is fired for its run alone, also before anybody looks', async () => {
   const isolate = isolateWith(`
     if (request.params.late) await new Promise((resolve) => setTimeout(resolve, 1));

@@ -5,9 +5,9 @@ import { encode } from '../parse/encode.js';
 import { Parse } from '../parse/sdk.js';
 import { currentFrame } from '../scope.js';
 import { commonRequest } from './common.js';
-import { jobCall } from './job-call.js';
 import { lazySignal } from './job-signal.js';
 import { lazy } from './lazy.js';
+import { messagesOf } from './message.js';
 import { progressOf } from './progress.js';
 import { giveUp, retryAfter } from './retry.js';
 import { stepsOf } from './step.js';
@@ -22,12 +22,14 @@ export async function runJob(name, data) {
   const frame = currentFrame();
   const signal = lazySignal(frame);
   const progress = progressOf(frame);
+  const messages = messagesOf(frame);
+  const flush = () => Promise.all([messages.flush(), progress.flush()]);
   signals.set(frame.run.id, signal);
   try {
-    const result = await entry.handler(jobRequest(name, data, { frame, signal, progress }));
+    const result = await entry.handler(jobRequest(name, data, { frame, signal, progress, messages, flush }));
     return { returned: result === undefined ? null : encode(result) };
   } finally {
-    await progress.flush();
+    await flush();
     signals.delete(frame.run.id);
   }
 }
@@ -37,7 +39,7 @@ export function abortJob(runId) {
   signals.get(runId)?.abort();
 }
 
-function jobRequest(name, data, { frame, signal, progress }) {
+function jobRequest(name, data, { frame, signal, progress, messages, flush }) {
   const request = commonRequest(data);
   request.jobName = name;
   request.jobId = data.jobId;
@@ -45,11 +47,11 @@ function jobRequest(name, data, { frame, signal, progress }) {
   request.maxAttempts = data.maxAttempts ?? 1;
   request.workflow = data.workflow ?? undefined;
   request.schedule = scheduleOf(data.schedule);
-  request.message = (text) => postMessage(frame, text);
+  request.message = messages.post;
   request.progress = progress.report;
   request.retryAfter = retryAfter;
   request.giveUp = giveUp;
-  Object.assign(request, stepsOf(frame, data, progress.flush));
+  Object.assign(request, stepsOf(frame, data, flush));
   lazy(request, 'signal', () => signal.signal());
   lazy(request, 'inputs', () => Parse._decode(undefined, data.inputs ?? {}));
   lazy(request, 'params', () => Parse._decode(undefined, data.params ?? {}));
@@ -58,9 +60,4 @@ function jobRequest(name, data, { frame, signal, progress }) {
 
 function scheduleOf(schedule) {
   return schedule ? { ...schedule, dueAt: new Date(schedule.dueAt) } : undefined;
-}
-
-/** Shown in the job's status while it runs. Parse ignores what is no string. */
-async function postMessage(frame, text) {
-  if (typeof text === 'string') await jobCall(frame, { op: 'message', text });
 }

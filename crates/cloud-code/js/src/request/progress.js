@@ -1,46 +1,22 @@
-// `request.progress(done, total, message)`: a loop may report each of a million turns, the host hears of four a second.
+// `request.progress(done, total, message)`: how far a job is.
 
 import { write } from '../console.js';
-import { native } from '../native.js';
 import { within } from '../scope.js';
-import { clearTimeout, setTimeout } from '../timers.js';
-import { jobCall } from './job-call.js';
-
-const LEAST_MS_BETWEEN = 250;
+import { throttled } from './throttle.js';
 
 /**
  * @param {object} frame the job's
- * @returns {{report: Function, flush: Function}} `flush` sends at once what still waits to be sent; its promise is
- *   fulfilled when the host has recorded all that was sent: what ends the attempt must not overtake it
+ * @returns {{report: Function, flush: Function}} `flush`: as of `throttled`
  */
 export function progressOf(frame) {
-  let sentAt = -Infinity;
-  let waiting;
-  let timer;
-  let unanswered = 0;
-  let recorded = Promise.resolve();
-
-  function flush() {
-    if (waiting === undefined) return recorded;
-    const progress = waiting;
-    waiting = undefined;
-    clearTimeout(timer);
-    timer = undefined;
-    sentAt = native.now();
-    const failed = (error) => within(frame, write, undefined, ['warn', `request.progress: ${error.message}`]);
-    const send = () => jobCall(frame, { op: 'progress', ...progress }).catch(failed).finally(() => { unanswered -= 1; });
-    unanswered += 1;
-    // One after the other: the host may answer two calls in any order, and the later one must stay.
-    recorded = unanswered === 1 ? send() : recorded.then(send);
-    return recorded;
-  }
+  const { say, waiting, flush } = throttled(frame);
+  const failed = (error) => within(frame, write, undefined, ['warn', `request.progress: ${error.message}`]);
 
   function report(done, total, message) {
     check(done, total, message);
-    waiting = { done, total: total ?? undefined, message: message ?? waiting?.message };
-    const left = sentAt + LEAST_MS_BETWEEN - native.now();
-    if (left <= 0) flush();
-    else timer ??= within(frame, setTimeout, undefined, [flush, left]);
+    const call = { op: 'progress', done, total: total ?? undefined, message: message ?? waiting()?.message };
+    // Nobody waits for it.
+    say(call).catch(failed);
   }
 
   return { report, flush };
