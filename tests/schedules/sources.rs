@@ -135,3 +135,33 @@ async fn rest_refuses_what_cannot_run_with_the_field() {
     let (_, all) = operate(&system, Method::GET, "/schedules", Value::Null).await;
     assert_eq!(all["schedules"], json!([]));
 }
+
+#[tokio::test]
+async fn the_file_is_followed_while_the_server_runs() {
+    let mut system = System::prepare(r#"Parse.Cloud.job("report", () => {});"#).await;
+    let write = |system: &System, file: &str| {
+        std::fs::write(system.project.path().join("tidegate.toml"), file).unwrap();
+    };
+    let index = system.serve("proxy,capture,dispatch,scheduler,worker");
+    write(
+        &system,
+        "[[schedules]]\nname = 'tick'\njob = 'report'\nevery = '1s'\n",
+    );
+    system
+        .wait_for_sql("select count(*) >= 2 from tidegate.fire")
+        .await;
+    write(
+        &system,
+        "[[schedules]]\nname = 'tick'\njob = 'report'\ncron = '61 * * * *'\n",
+    );
+    system
+        .server(index)
+        .wait_for("the changed schedules of tidegate.toml are not used");
+    let goes_on =
+        "select count(*) = 1 from tidegate.schedule where name = 'tick' and deleted_at is null";
+    system.wait_for_sql(goes_on).await;
+    write(&system, "");
+    let gone =
+        "select count(*) = 1 from tidegate.schedule where name = 'tick' and deleted_at is not null";
+    system.wait_for_sql(gone).await;
+}
