@@ -525,11 +525,16 @@ end
 $$;
 
 -- Takes a worker off the list, with what it runs. A claim holds the worker's row, so none comes after this looked.
-create function tidegate.remove_worker(gone text, crashed boolean) returns bigint[] language plpgsql as $$
+-- `seen`: its beat when it was thought lost; one that has beaten since stays, with all that it runs, and
+-- the answer is null. Null: whatever it is.
+create function tidegate.remove_worker(gone text, crashed boolean, seen bigint) returns bigint[] language plpgsql as $$
 declare
     ids bigint[];
 begin
-    delete from tidegate.job_worker where name = gone;
+    delete from tidegate.job_worker where name = gone and (seen is null or beat = seen);
+    if not found and exists (select from tidegate.job_worker where name = gone) then
+        return null;
+    end if;
     select coalesce(array_agg(id), '{}') into ids from tidegate.run where worker = gone and state = 'running';
     perform tidegate.hold_workflows(ids);
     select coalesce(array_agg(held.id), '{}') into ids

@@ -113,22 +113,34 @@ impl JobLog {
     }
 
     /// Takes a lost worker off the list. What it ran is pending again; at the third loss in a row a run is quarantined.
-    /// Returns the runs it held.
-    pub async fn reap(&self, worker: &str) -> Result<Vec<RunId>, Error> {
-        self.remove_worker(worker, true).await
+    /// Returns the runs it held. None, and nothing is done, when it has beaten since.
+    ///
+    /// `beat_seen`: of [`JobLog::workers`].
+    pub async fn reap(&self, worker: &str, beat_seen: u64) -> Result<Option<Vec<RunId>>, Error> {
+        self.remove_worker(worker, true, Some(beat_seen)).await
     }
 
     /// Takes a worker off the list that ends of itself. What it still ran is pending again, and has lost no attempt.
     pub async fn leave(&self, worker: &str) -> Result<Vec<RunId>, Error> {
-        self.remove_worker(worker, false).await
+        let runs = self.remove_worker(worker, false, None).await?;
+        Ok(runs.unwrap_or_default())
     }
 
-    async fn remove_worker(&self, worker: &str, crashed: bool) -> Result<Vec<RunId>, Error> {
+    async fn remove_worker(
+        &self,
+        worker: &str,
+        crashed: bool,
+        beat_seen: Option<u64>,
+    ) -> Result<Option<Vec<RunId>>, Error> {
         let client = self.client().await?;
         let statement = client
-            .prepare_cached("select unnest(tidegate.remove_worker($1, $2))")
+            .prepare_cached("select tidegate.remove_worker($1, $2, $3)")
             .await?;
-        let rows = client.query(&statement, &[&worker, &crashed]).await?;
-        Ok(rows.iter().map(|row| run_id(row.get(0))).collect())
+        let seen = beat_seen.map(|beat| beat as i64);
+        let row = client
+            .query_one(&statement, &[&worker, &crashed, &seen])
+            .await?;
+        let runs: Option<Vec<i64>> = row.get(0);
+        Ok(runs.map(|ids| ids.into_iter().map(run_id).collect()))
     }
 }

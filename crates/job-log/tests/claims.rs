@@ -35,7 +35,7 @@ async fn of_two_that_claim_the_same_each_run_goes_to_one() {
 async fn a_late_ending_of_a_former_holder_is_refused() {
     let (_database, log) = log().await;
     let old = running(&log, "a").await.lease;
-    assert_eq!(log.reap(WORKER).await.unwrap(), [old.run]);
+    assert_eq!(reap(&log, WORKER).await, [old.run]);
     log.join("w2").await.unwrap();
     let ids = promote(&log).await;
     let new = log.claim("w2", &ids).await.unwrap().remove(0);

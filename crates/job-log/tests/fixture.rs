@@ -145,6 +145,13 @@ pub async fn state(log: &JobLog, run: RunId) -> RunState {
     log.run(run).await.unwrap().summary.state
 }
 
+/// Takes a worker off the list as lost, with the beat that it has now.
+pub async fn reap(log: &JobLog, worker: &str) -> Vec<RunId> {
+    let workers = log.workers().await.unwrap();
+    let found = workers.iter().find(|one| one.name == worker).unwrap();
+    log.reap(worker, found.beat).await.unwrap().unwrap()
+}
+
 /// Kinds of the events of a run, in order.
 pub async fn kinds(log: &JobLog, run: RunId) -> Vec<String> {
     let events = log.history(run, 0, 1000).await.unwrap();

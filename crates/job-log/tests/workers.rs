@@ -23,7 +23,7 @@ async fn a_beat_moves_and_tells_what_to_end() {
     assert_eq!(beat.cancel, [leases[1].clone()]);
     assert_eq!(beat.gone, [leases[2].clone()]);
     assert_eq!(log.workers().await.unwrap()[0].beat, 2);
-    log.reap(WORKER).await.unwrap();
+    reap(&log, WORKER).await;
     let beat = log.beat(WORKER, &leases).await.unwrap();
     assert!(beat.is_lost);
     assert_eq!(beat.gone, leases);
@@ -57,7 +57,7 @@ async fn a_run_that_loses_three_workers_in_a_row_is_quarantined() {
         let ids = promote(&log).await;
         let claimed = log.claim(&worker, &ids).await.unwrap().remove(0);
         assert_eq!((claimed.attempt, claimed.crashes), (crash, crash - 1));
-        assert_eq!(log.reap(&worker).await.unwrap(), [run]);
+        assert_eq!(reap(&log, &worker).await, [run]);
     }
     assert_eq!(state(&log, run).await, RunState::Failed);
     let (status, message, _) = shown(&database, run).await;
@@ -81,7 +81,7 @@ async fn an_attempt_that_ends_by_itself_begins_the_count_of_losses_anew() {
             log.join(&worker).await.unwrap();
             let ids = promote(&log).await;
             log.claim(&worker, &ids).await.unwrap();
-            log.reap(&worker).await.unwrap();
+            reap(&log, &worker).await;
         }
         let lease = claim_due(&log).await.remove(0).lease;
         let retry = Ending::Retry {
@@ -99,7 +99,7 @@ async fn a_run_without_retries_is_not_begun_again_when_its_worker_is_lost() {
     let by_job = running(&log, "keyed").await.lease.run;
     let by_start = start_with(&log, "a", serde_json::json!({ "retries": 0 })).await;
     claim_due(&log).await;
-    log.reap(WORKER).await.unwrap();
+    reap(&log, WORKER).await;
     for run in [by_job, by_start] {
         assert_eq!(state(&log, run).await, RunState::Failed, "{run}");
     }
@@ -126,7 +126,23 @@ async fn who_leaves_hands_back_and_no_attempt_is_lost() {
     let delete = "delete from tidegate.job_worker";
     sql(&_database).await.batch_execute(delete).await.unwrap();
     assert_eq!(log.workers().await.unwrap()[0].name, "w2");
-    assert_eq!(log.reap("w2").await.unwrap(), [lease.run]);
+    assert_eq!(reap(&log, "w2").await, [lease.run]);
+}
+
+#[tokio::test]
+async fn a_worker_that_has_beaten_since_it_was_looked_at_is_not_lost() {
+    let (_database, log) = log().await;
+    let lease = running(&log, "a").await.lease;
+    let seen = log.workers().await.unwrap()[0].beat;
+    log.beat(WORKER, std::slice::from_ref(&lease))
+        .await
+        .unwrap();
+    assert_eq!(log.reap(WORKER, seen).await.unwrap(), None);
+    assert_eq!(state(&log, lease.run).await, RunState::Running);
+    assert_eq!(log.workers().await.unwrap().len(), 1);
+    let reaped = log.reap(WORKER, seen + 1).await.unwrap();
+    assert_eq!(reaped, Some(vec![lease.run]));
+    assert_eq!(state(&log, lease.run).await, RunState::Pending);
 }
 
 #[tokio::test]
@@ -139,7 +155,7 @@ async fn a_claim_at_the_moment_of_the_loss_leaves_no_run_behind() {
         let ids = promote(&log).await;
         let (claimer, name) = (log.clone(), worker.clone());
         let claim = tokio::spawn(async move { claimer.claim(&name, &ids).await });
-        log.reap(&worker).await.unwrap();
+        reap(&log, &worker).await;
         let was_refused = matches!(claim.await.unwrap(), Err(Error::NotAWorker { .. }));
         let expected = if was_refused {
             RunState::Queued
@@ -247,6 +263,6 @@ async fn an_isolate_that_ends_counts_with_the_workers_that_are_lost() {
         );
     }
     claim_due(&log).await;
-    log.reap(WORKER).await.unwrap();
+    reap(&log, WORKER).await;
     assert_eq!(state(&log, run).await, RunState::Failed);
 }

@@ -18,11 +18,16 @@ pub(crate) async fn watch(config: &Config, log: &JobLog) -> Result<(), Error> {
     loop {
         let asked = Instant::now();
         let beats = log.workers().await?;
-        for worker in sightings.lost(beats, asked, Instant::now(), config.worker_lease) {
-            let runs = log.reap(&worker).await?;
+        for WorkerBeat { name, beat } in
+            sightings.lost(beats, asked, Instant::now(), config.worker_lease)
+        {
+            // It may have beaten after this looked: then it is not lost.
+            let Some(runs) = log.reap(&name, beat).await? else {
+                continue;
+            };
             counter!(metric_names::WORKERS_LOST).increment(1);
             tracing::warn!(
-                worker,
+                worker = name,
                 runs = runs.len(),
                 "a worker was lost; what it ran goes to others"
             );
@@ -45,7 +50,7 @@ impl Sightings {
         asked: Instant,
         answered: Instant,
         lease: Duration,
-    ) -> Vec<String> {
+    ) -> Vec<WorkerBeat> {
         let took = answered.duration_since(asked);
         let mut seen = HashMap::with_capacity(beats.len());
         let mut lost = Vec::new();
@@ -55,7 +60,10 @@ impl Sightings {
                 _ => answered,
             };
             if answered.duration_since(since) >= lease {
-                lost.push(name.clone());
+                lost.push(WorkerBeat {
+                    name: name.clone(),
+                    beat,
+                });
             }
             seen.insert(name, (beat, since));
         }
@@ -81,11 +89,13 @@ mod tests {
         let mut lost = |ms, beats| sightings.lost(beats, at(ms), at(ms), lease);
         assert!(lost(0, vec![beat("a", 7), beat("b", 1)]).is_empty());
         assert!(lost(1_900, vec![beat("a", 7), beat("b", 4)]).is_empty());
-        assert_eq!(lost(2_000, vec![beat("a", 7), beat("b", 4)]), ["a"]);
+        let found = lost(2_000, vec![beat("a", 7), beat("b", 4)]);
+        assert_eq!(found, [beat("a", 7)]);
         // One that was taken off the list and comes back under its name begins anew.
         assert!(lost(2_100, vec![beat("b", 4)]).is_empty());
         assert!(lost(4_000, vec![beat("a", 7), beat("b", 5)]).is_empty());
-        assert_eq!(lost(6_000, vec![beat("a", 7), beat("b", 6)]), ["a"]);
+        let found = lost(6_000, vec![beat("a", 7), beat("b", 6)]);
+        assert_eq!(found, [beat("a", 7)]);
     }
 
     #[test]
@@ -106,6 +116,6 @@ mod tests {
         assert!(lost(250, 9_250).is_empty());
         assert!(lost(9_500, 9_500).is_empty());
         assert!(lost(10_999, 10_999).is_empty());
-        assert_eq!(lost(11_000, 11_000), ["a"]);
+        assert_eq!(lost(11_000, 11_000), beats());
     }
 }

@@ -160,7 +160,14 @@ async fn a_worker_that_was_given_up_ends_its_runs_and_comes_back_as_another() {
         }
     });
     begun.await;
-    stage.jobs.reap("w-1").await.unwrap();
+    // Until no beat came between the look and the loss.
+    loop {
+        let workers = stage.jobs.workers().await.unwrap();
+        let worker = workers.iter().find(|worker| worker.name == "w-1").unwrap();
+        if stage.jobs.reap("w-1", worker.beat).await.unwrap().is_some() {
+            break;
+        }
+    }
     let detail = stage.reaches(run, RunState::Succeeded).await;
     assert_eq!(detail.result, Some(json!(2)));
     assert_eq!(
