@@ -3,8 +3,7 @@
 //! Invariant: only the run's own handler is heard, and only while its lease holds. Who has lost it is told so, and its
 //! isolate is killed: whatever it does after that is nobody's work.
 
-use std::time::Duration;
-
+use jiff::Timestamp;
 use tidegate_cloud_code::{Cause, JobAnswer, JobCall, RunScope};
 use tidegate_event::failpoint;
 use tidegate_job::{Lease, RunId};
@@ -12,12 +11,7 @@ use tidegate_job_log::attempt::Progress;
 use tidegate_parse_protocol::ErrorCode;
 
 use crate::error::refuse;
-use crate::session::now_ms;
 use crate::{Error, WritePath};
-
-/// A run that was woken up may find that this machine's clock is behind that of Postgres, which woke it. That much is
-/// waited for here, because going to sleep again would end at once.
-const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 impl WritePath {
     pub(crate) async fn answer_job(
@@ -65,19 +59,19 @@ impl WritePath {
             }
             JobCall::Sleep { name, until_ms } => {
                 let until_ms = self.jobs.sleep(lease, &name, until_ms).await?;
-                return Ok(self.wait_or_suspend(lease, until_ms).await);
+                return Ok(over_or_suspend(until_ms, self.job_runs.claimed_at(lease)));
             }
         }
         Ok(JobAnswer::Done)
     }
+}
 
-    async fn wait_or_suspend(&self, lease: &Lease, until_ms: i64) -> JobAnswer {
-        let left = u64::try_from(until_ms - now_ms()).map_or(Duration::ZERO, Duration::from_millis);
-        if left > CLOCK_SKEW || !self.job_runs.was_woken(lease) {
-            return JobAnswer::Suspend { until_ms };
-        }
-        tokio::time::sleep(left).await;
-        JobAnswer::Done
+/// Whether a sleep was over when the run was claimed. That is for the clock that wakes runs to say, Postgres's: by another
+/// that is behind it, a run that was woken would sleep again, be woken at once, and so on.
+fn over_or_suspend(until_ms: i64, claimed_at: Option<Timestamp>) -> JobAnswer {
+    match claimed_at {
+        Some(claimed_at) if until_ms <= claimed_at.as_millisecond() => JobAnswer::Done,
+        _ => JobAnswer::Suspend { until_ms },
     }
 }
 
@@ -86,5 +80,27 @@ fn lease_of(scope: &RunScope) -> Lease {
         run: RunId(scope.id),
         worker: scope.worker.clone(),
         fence: scope.fence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::now_ms;
+
+    #[test]
+    fn a_sleep_is_over_when_postgres_says_so() {
+        let claimed_at = |ms| Some(Timestamp::from_millisecond(ms).unwrap());
+        let suspended = |until_ms| JobAnswer::Suspend { until_ms };
+        assert_eq!(over_or_suspend(1000, claimed_at(1000)), JobAnswer::Done);
+        assert_eq!(over_or_suspend(1001, claimed_at(1000)), suspended(1001));
+        assert_eq!(over_or_suspend(1000, None), suspended(1000));
+        // This process's clock is a minute behind, or ahead.
+        let until_ms = now_ms() + 30_000;
+        let answer = over_or_suspend(until_ms, claimed_at(now_ms() + 60_000));
+        assert_eq!(answer, JobAnswer::Done);
+        let until_ms = now_ms() - 30_000;
+        let answer = over_or_suspend(until_ms, claimed_at(now_ms() - 60_000));
+        assert_eq!(answer, suspended(until_ms));
     }
 }

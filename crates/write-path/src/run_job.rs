@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tidegate_cloud_code::{Cause, CloudCode, Control, Handler, Outcome, Ran, Run, RunScope};
 use tidegate_event::report::chain;
@@ -136,15 +137,14 @@ pub(crate) struct JobRuns(Mutex<HashMap<Lease, JobRun>>);
 
 struct JobRun {
     kill: CancellationToken,
-    /// It goes on after a sleep, or after it was handed back.
-    is_resumed: bool,
+    claimed_at: Timestamp,
 }
 
 impl JobRuns {
     fn list(&self, claimed: &Claimed, kill: CancellationToken) -> Listed<'_> {
         let run = JobRun {
             kill,
-            is_resumed: claimed.is_resumed,
+            claimed_at: claimed.claimed_at,
         };
         self.lock().insert(claimed.lease.clone(), run);
         Listed {
@@ -160,8 +160,9 @@ impl JobRuns {
         }
     }
 
-    pub fn was_woken(&self, lease: &Lease) -> bool {
-        self.lock().get(lease).is_some_and(|run| run.is_resumed)
+    /// When a listed lease began, by Postgres's clock.
+    pub fn claimed_at(&self, lease: &Lease) -> Option<Timestamp> {
+        self.lock().get(lease).map(|run| run.claimed_at)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Lease, JobRun>> {
@@ -218,6 +219,7 @@ mod tests {
             }),
             source: "api".into(),
             created_at: "2027-03-27T01:00:00Z".parse().unwrap(),
+            claimed_at: "2027-03-27T01:00:00Z".parse().unwrap(),
             waited: Duration::ZERO,
         }
     }
@@ -257,11 +259,12 @@ mod tests {
             ..claimed().lease
         };
         runs.kill(&former);
-        assert!(!kill.is_cancelled() && !runs.was_woken(&former));
-        assert!(runs.was_woken(&claimed().lease));
+        assert!(!kill.is_cancelled());
         runs.kill(&claimed().lease);
         assert!(kill.is_cancelled());
+        let listed_at = [&former, &claimed().lease].map(|lease| runs.claimed_at(lease));
+        assert_eq!(listed_at, [None, Some(claimed().claimed_at)]);
         drop(listed);
-        assert!(!runs.was_woken(&claimed().lease));
+        assert_eq!(runs.claimed_at(&claimed().lease), None);
     }
 }

@@ -226,6 +226,7 @@ mod tests {
             schedule: None,
             source: "api".into(),
             created_at: "2027-03-27T01:00:00Z".parse().unwrap(),
+            claimed_at: "2027-03-27T01:00:00Z".parse().unwrap(),
             waited: Duration::ZERO,
         }
     }

@@ -44,6 +44,7 @@ export function stepsOf(frame, { steps = {}, sleeps = {} }, beforeSleep) {
     const name = `sleep ${sleepsMade}`;
     const untilMs = Object.hasOwn(sleeps, name) ? sleeps[name] : asked;
     if (untilMs <= Date.now()) return;
+    // This clock may be behind that of Postgres, which wakes runs: the host lets a sleep that is over by that be.
     await beforeSleep();
     await jobCall(frame, { op: 'sleep', name, untilMs });
   }
