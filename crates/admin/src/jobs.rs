@@ -137,7 +137,7 @@ impl Admin {
             blocked: snapshot.blocked,
             queued: snapshot.queued,
             running: snapshot.running,
-            dead: snapshot.dead,
+            dead: self.jobs.dead_runs().await?,
             oldest_due_ms: snapshot.oldest_due.as_millis() as u64,
             schedule_lateness_ms: snapshot.schedule_lateness.as_millis() as u64,
         })

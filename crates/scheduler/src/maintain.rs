@@ -10,15 +10,25 @@ use crate::{Config, chain, metric_names};
 
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Counting the dead reads them all.
+const DEAD_INTERVAL: Duration = Duration::from_secs(60);
+
 const FORGET_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Works until `shutdown`. What fails is logged and tried again at the next tick.
 pub(crate) async fn maintain(config: &Config, log: &JobLog, shutdown: &CancellationToken) {
-    let (measured, forgotten, keep) = (log.clone(), log.clone(), config.keep);
+    let (measured, counted) = (log.clone(), log.clone());
+    let (forgotten, keep) = (log.clone(), config.keep);
     let measuring = tidegate_queue::every(
         "job metrics",
         MEASURE_INTERVAL,
         move || measure(measured.clone()),
+        shutdown.clone().cancelled_owned(),
+    );
+    let counting = tidegate_queue::every(
+        "dead runs",
+        DEAD_INTERVAL,
+        move || count_dead(counted.clone()),
         shutdown.clone().cancelled_owned(),
     );
     let forgetting = tidegate_queue::every(
@@ -27,7 +37,7 @@ pub(crate) async fn maintain(config: &Config, log: &JobLog, shutdown: &Cancellat
         move || forget(forgotten.clone(), keep),
         shutdown.clone().cancelled_owned(),
     );
-    tokio::join!(measuring, forgetting);
+    tokio::join!(measuring, counting, forgetting);
 }
 
 async fn measure(log: JobLog) -> Result<(), String> {
@@ -43,9 +53,14 @@ async fn measure(log: JobLog) -> Result<(), String> {
     for (state, runs) in states {
         gauge!(metric_names::RUNS, "state" => state).set(runs as f64);
     }
-    gauge!(metric_names::DEAD).set(snapshot.dead as f64);
     gauge!(metric_names::QUEUE_AGE).set(snapshot.oldest_due.as_secs_f64());
     gauge!(metric_names::SCHEDULE_LAG).set(snapshot.schedule_lateness.as_secs_f64());
+    Ok(())
+}
+
+async fn count_dead(log: JobLog) -> Result<(), String> {
+    let dead = log.dead_runs().await.map_err(|error| chain(&error))?;
+    gauge!(metric_names::DEAD).set(dead as f64);
     Ok(())
 }
 
