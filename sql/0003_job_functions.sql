@@ -4,6 +4,9 @@
 -- further runs only with `skip locked`. All of it runs at READ COMMITTED: each statement sees what was committed before
 -- it, which is what makes "lock, then look" right.
 --
+-- What was due stays due when Postgres's clock is put back: whatever has been looked at and is pending again has its
+-- time lowered to the present.
+--
 -- Plans are made once, perhaps while the tables are empty. A run that is named by its id is therefore looked up without
 -- a condition that a partial index has too: an index that was small then may be the whole table now.
 
@@ -95,7 +98,7 @@ begin
                               order by run.priority desc, run.run_at, run.id
                               limit greatest(room.free - already.woken, 0) for update skip locked) as waiting
     )
-    update tidegate.run set state = 'pending' from next where run.id = next.id;
+    update tidegate.run set state = 'pending', run_at = least(run_at, clock_timestamp()) from next where run.id = next.id;
     get diagnostics changed = row_count;
     if changed > 0 then
         perform pg_notify('tidegate_job', '');
@@ -392,7 +395,7 @@ declare
     groups  text[];
     changed bigint;
 begin
-    update tidegate.run set is_parked = false from tidegate.job
+    update tidegate.run set is_parked = false, run_at = least(run_at, clock_timestamp()) from tidegate.job
      where is_parked and job.name = run.job and job.paused_at is null;
     get diagnostics changed = row_count;
     with recursive step (name) as (
@@ -439,7 +442,8 @@ begin
     ), changed as (
         update tidegate.run
            set state = case when ending in ('retry', 'handed_back') then 'pending' else ending end,
-               run_at = case when ending = 'retry' then clock_timestamp() + wait_ms * interval '1 millisecond' else run_at end,
+               run_at = case ending when 'retry' then clock_timestamp() + wait_ms * interval '1 millisecond'
+                                    when 'handed_back' then least(run_at, clock_timestamp()) else run_at end,
                finished_at = case when ending not in ('retry', 'handed_back') then clock_timestamp() end,
                result = case when ending = 'succeeded' then val end,
                error = case when ending = 'succeeded' then null else coalesce(meant.error, run.error) end,
@@ -499,6 +503,7 @@ begin
                message = case ending when 'quarantined' then 'quarantined: its worker was lost three times in a row while it ran'
                                      when 'failed' then 'its worker was lost during the last attempt'
                                      when 'cancelled' then 'cancelled' else message end,
+               run_at = case ending when 'pending' then least(run_at, clock_timestamp()) else run_at end,
                fence = fence + 1, crashes = crashes + crashed::integer, resumes = not crashed, worker = null
           from meant where run.id = meant.id
         returning run.id, run.state, run.attempts, run.crashes, run.error, ending
@@ -573,7 +578,8 @@ begin
     with held as (
         select id from tidegate.run where id = any(ids) and state = 'queued' order by id for no key update
     ), changed as (
-        update tidegate.run set state = 'pending', queued_at = null from held where run.id = held.id returning run.id
+        update tidegate.run set state = 'pending', queued_at = null, run_at = least(run_at, clock_timestamp())
+          from held where run.id = held.id returning run.id
     )
     select coalesce(array_agg(id), '{}') into returned from changed;
     perform tidegate.release_groups(returned);

@@ -76,7 +76,7 @@ with alive as materialized (
       from held left join tidegate.job on job.name = held.job
      where held.state = 'queued'
 ), handed_back as (
-    update tidegate.run set state = 'pending', queued_at = null
+    update tidegate.run set state = 'pending', queued_at = null, run_at = least(run_at, clock_timestamp())
       from queued where run.id = queued.id and queued.is_paused
 ), taken as (
     update tidegate.run

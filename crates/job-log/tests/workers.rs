@@ -183,6 +183,51 @@ async fn what_the_queue_lost_is_pending_again() {
     assert_eq!(promote(&log).await, ids);
 }
 
+/// As if Postgres's clock had been put back by an hour after they were due.
+#[tokio::test]
+async fn what_was_due_stays_due_when_the_clock_goes_back() {
+    let (database, log) = log().await;
+    let client = sql(&database).await;
+    let put_back = async || {
+        let update = "update tidegate.run set run_at = run_at + interval '1 hour'";
+        client.batch_execute(update).await.unwrap();
+    };
+    let queued = start(&log, "a").await;
+    assert_eq!(promote(&log).await, [queued]);
+    put_back().await;
+    assert_eq!(log.requeue(&[queued]).await.unwrap(), 1);
+    let lease = claim_due(&log).await.remove(0).lease;
+    put_back().await;
+    assert_eq!(
+        finish(&log, &lease, Ending::HandedBack).await,
+        Some(RunState::Pending)
+    );
+    claim_due(&log).await.remove(0);
+    put_back().await;
+    assert_eq!(reap(&log, WORKER).await, [queued]);
+    log.join("w2").await.unwrap();
+    let ids = promote(&log).await;
+    assert_eq!(ids, [queued]);
+    put_back().await;
+    log.pause_all("me").await.unwrap();
+    assert!(log.claim("w2", &ids).await.unwrap().is_empty());
+    log.resume_all().await.unwrap();
+    assert_eq!(promote(&log).await, [queued]);
+}
+
+#[tokio::test]
+async fn what_a_limit_held_back_stays_due_when_the_clock_goes_back() {
+    let (database, log) = log().await;
+    let first = running(&log, "one").await.lease;
+    let blocked = start(&log, "one").await;
+    promote(&log).await;
+    assert_eq!(state(&log, blocked).await, RunState::Blocked);
+    let update = "update tidegate.run set run_at = run_at + interval '1 hour'";
+    sql(&database).await.batch_execute(update).await.unwrap();
+    succeed(&log, &first).await;
+    assert_eq!(promote(&log).await, [blocked]);
+}
+
 #[tokio::test]
 async fn one_process_leads_and_words_are_heard() {
     let (_database, log) = log().await;
