@@ -9,6 +9,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidegate_job::start::params_text;
 use tidegate_parse_protocol::{
     Access, Changes, ErrorCode, Filter, Object, Query, ScheduleForm, date,
 };
@@ -81,7 +82,10 @@ impl WritePath {
             let message = "Cannot Schedule a job that is not deployed";
             return Err(refuse(ErrorCode::INTERNAL, message));
         }
-        parse_form::job_schedule(row, Timestamp::now()).map_err(wrong)?;
+        let options = parse_form::job_schedule(row, Timestamp::now()).map_err(wrong)?;
+        // Else each of its runs would be refused.
+        let checked = params_text(&options.params.map_or(Value::Null, Value::Object));
+        checked.map_err(|error| refuse(ErrorCode::INVALID_JSON, error.to_string()))?;
         Ok(())
     }
 }

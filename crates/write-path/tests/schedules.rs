@@ -111,6 +111,23 @@ async fn a_schedule_that_could_not_run_is_not_stored() {
         assert_eq!(code, ErrorCode::INVALID_JSON, "{message}");
         assert!(message.starts_with(&format!("{field}: ")), "{message}");
     }
+    let large = "x".repeat(1 << 20);
+    for (params, problem) in [
+        (
+            json!("{\"a\":\"\\u0000\"}"),
+            "params hold the character NUL",
+        ),
+        (json!({"a": "\0"}), "params hold the character NUL"),
+        (json!({"a": large}), "params have 1048584 bytes"),
+        (
+            json!({"a": large}).to_string().into(),
+            "params have 1048584 bytes",
+        ),
+    ] {
+        let (code, message) = refused("params", params).await;
+        assert_eq!(code, ErrorCode::INVALID_JSON, "{message}");
+        assert!(message.starts_with(problem), "{message}");
+    }
     assert!(list(&desk).await.is_empty());
     let made = desk.call("POST", "cloud_code/jobs", form()).await.unwrap();
     let path = format!(
