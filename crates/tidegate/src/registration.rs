@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use tidegate_cloud_code::Manifest;
+use tidegate_job::start::params_text;
 use tidegate_job::{Graph, JobDefinition, JobOptions, WorkflowDefinition};
 use tidegate_job_log::JobLog;
 use tidegate_job_log::schedule::{NewSchedule, Source, Target};
@@ -95,7 +96,11 @@ fn read_schedule(
     is_job: bool,
 ) -> Result<NewSchedule> {
     let name = schedule.name.clone();
-    let options = Options::read(&schedule.options).with_context(|| format!("schedule {name:?}"))?;
+    let what = || format!("schedule {name:?}");
+    let options = Options::read(&schedule.options)
+        .with_context(what)?
+        .to_value();
+    params_text(&options["params"]).with_context(what)?;
     let target = match is_job {
         true => Target::Job(schedule.job.clone()),
         // The runtime has checked that there is a workflow of this name.
@@ -105,6 +110,49 @@ fn read_schedule(
         name,
         source: Source::Code,
         target,
-        options: options.to_value(),
+        options,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tidegate_cloud_code::ScheduleDefinition;
+
+    use super::*;
+
+    fn read(params: Value) -> Result<Registration> {
+        let schedule = ScheduleDefinition {
+            name: "nightly".into(),
+            options: json!({"cron": "@daily", "params": params}),
+            job: "report".into(),
+            params: params.clone(),
+        };
+        Registration::read(&Manifest {
+            schedules: vec![schedule],
+            ..Manifest::default()
+        })
+    }
+
+    #[test]
+    fn params_that_no_run_could_have_are_refused_with_the_schedule() {
+        let registration = read(json!({"a": "\\u0000"})).unwrap();
+        assert_eq!(
+            registration.schedules[0].options["params"],
+            json!({"a": "\\u0000"})
+        );
+        assert!(read(Value::Null).is_ok());
+        for (params, problem) in [
+            (json!({"a": "\0"}), "params hold the character NUL"),
+            (
+                json!({"a": "x".repeat(1 << 20)}),
+                "params have 1048584 bytes",
+            ),
+            (json!([]), "params: is not an object"),
+        ] {
+            let refusal = format!("{:#}", read(params).unwrap_err());
+            let expected = format!("schedule \"nightly\": {problem}");
+            assert!(refusal.starts_with(&expected), "{refusal}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Map, Value};
+use tidegate_job::start::params_text;
 use tidegate_job_log::schedule::{NewSchedule, Source, Target};
 use tidegate_schedule::Options;
 
@@ -40,12 +41,15 @@ fn schedule(table: &toml::Table) -> Result<NewSchedule, String> {
         (Some(_), Some(_)) => return Err("has both job and workflow; leave one out".into()),
         (None, None) => return Err("job is missing: the name of what it starts".into()),
     };
-    let options = Options::read(&Value::Object(fields.clone()));
+    let options = Options::read(&Value::Object(fields.clone()))
+        .map_err(|error| error.to_string())?
+        .to_value();
+    params_text(&options["params"]).map_err(|error| error.to_string())?;
     Ok(NewSchedule {
         name,
         source: Source::Config,
         target,
-        options: options.map_err(|error| error.to_string())?.to_value(),
+        options,
     })
 }
 
@@ -116,6 +120,14 @@ mod tests {
                 "cron",
             ),
             (format!("{good}timezon = 'UTC'\n"), "timezone"),
+            (
+                format!("{good}params = {{ a = \"\\u0000\" }}\n"),
+                "[[schedules]] a: params hold the character NUL",
+            ),
+            (
+                format!("{good}params = {{ a = '{}' }}\n", "x".repeat(1 << 20)),
+                "[[schedules]] a: params have 1048584 bytes",
+            ),
             (
                 format!("{good}[[schedules]]\n{good}"),
                 "name is that of another",
