@@ -1,15 +1,18 @@
 //! What a run says while it runs, through the host's door.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tidegate_cloud_code::{Cause, JobAnswer, JobCall, RunScope};
-use tidegate_job_log::Room;
+use tidegate_cloud_code::{Cause, CloudCode, Control, JobAnswer, JobCall, Outcome, RunScope};
+use tidegate_job_log::{Claimed, Room};
+use tidegate_testkit::TempDir;
 
 use crate::desk::Desk;
 
-/// A run that worker `w` holds.
-async fn running(desk: &Desk) -> RunScope {
+/// A run of `report` that worker `w` holds.
+async fn claimed(desk: &Desk) -> Claimed {
     desk.call("POST", "jobs/report", json!({})).await.unwrap();
     let room = Room {
         high: 10,
@@ -18,8 +21,12 @@ async fn running(desk: &Desk) -> RunScope {
     };
     let queued = desk.jobs.promote(room).await.unwrap().queued;
     desk.jobs.join("w").await.unwrap();
-    let claimed = desk.jobs.claim("w", &[queued[0].0]).await.unwrap();
-    let lease = claimed[0].lease.clone();
+    let mut claimed = desk.jobs.claim("w", &[queued[0].0]).await.unwrap();
+    claimed.remove(0)
+}
+
+async fn running(desk: &Desk) -> RunScope {
+    let lease = claimed(desk).await.lease;
     RunScope {
         id: lease.run.0,
         fence: lease.fence,
@@ -100,4 +107,48 @@ async fn steps_and_sleeps_are_remembered_and_a_sleep_ends_the_attempt() {
     };
     let refused = say(&desk, Some(scope), unnamed).await.unwrap_err();
     assert!(refused.contains("the name of a step"), "{refused}");
+}
+
+async fn load(desk: &Desk, main: &str) -> Arc<CloudCode> {
+    let project = TempDir::new("project");
+    std::fs::create_dir(project.path().join("cloud")).unwrap();
+    std::fs::write(project.path().join("cloud/main.js"), main).unwrap();
+    let bundle = tidegate_cloud_code::bundle(project.path()).await.unwrap();
+    let config = tidegate_cloud_code::Config {
+        isolates: 1,
+        server_url: "http://localhost:1337/parse".into(),
+        application_id: "app".into(),
+        ..tidegate_cloud_code::Config::new(std::env::current_exe().unwrap())
+    };
+    let code = CloudCode::load(&config, bundle, desk.write_path.host());
+    code.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_woken_run_goes_on_where_the_clock_is_behind_that_of_postgres() {
+    let desk = Desk::open().await;
+    let main = "Parse.Cloud.job('report', async (request) => { await request.sleep(60000); return 'awake' });";
+    let code = load(&desk, main).await;
+    let first = claimed(&desk).await;
+    let run = async |claimed: &Claimed| {
+        let limit = Duration::from_secs(60);
+        let ran = desk
+            .write_path
+            .run_job(&code, claimed, 1, limit, Control::default());
+        ran.await.outcome
+    };
+    let Outcome::Suspended { until_ms } = run(&first).await else {
+        panic!("it does not sleep")
+    };
+    // By this process's clock it is too early. Postgres has woken the run, and by its clock it is not, or it is.
+    let until = Timestamp::from_millisecond(until_ms).unwrap();
+    let woken = |claimed_at| Claimed {
+        is_resumed: true,
+        sleeps: [("sleep 1".to_owned(), until_ms)].into(),
+        claimed_at,
+        ..first.clone()
+    };
+    let early = woken(until - SignedDuration::from_millis(1));
+    assert_eq!(run(&early).await, Outcome::Suspended { until_ms });
+    assert_eq!(run(&woken(until)).await, Outcome::Returned(json!("awake")));
 }
