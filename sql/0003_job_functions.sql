@@ -261,8 +261,8 @@ end
 $$;
 
 -- Everything that follows when these runs have just become final. Whatever makes a run final calls it, in the same
--- transaction.
-create function tidegate.settle_runs(ids bigint[]) returns void language plpgsql as $$
+-- transaction, and once: it holds jobs at its end. `returned`: runs that have given up their place without an end.
+create function tidegate.settle_runs(ids bigint[], returned bigint[] default '{}') returns void language plpgsql as $$
 declare
     ended bigint[] := ids;
     every bigint[] := ids;
@@ -285,7 +285,7 @@ begin
         every := every || next;
     end loop;
     -- Last, because it holds jobs.
-    perform tidegate.release_groups(every);
+    perform tidegate.release_groups(every || returned);
 end
 $$;
 
@@ -469,11 +469,8 @@ begin
            array_agg(changed.id) filter (where tidegate.is_final(changed.state)),
            array_agg(changed.id) filter (where changed.state = 'pending')
       into counted, states, ended, returned from changed;
-    if ended is not null then
-        perform tidegate.settle_runs(ended);
-    end if;
+    perform tidegate.settle_runs(coalesce(ended, '{}'), coalesce(returned, '{}'));
     if returned is not null then
-        perform tidegate.release_groups(returned);
         perform pg_notify('tidegate_job', '');
     end if;
     return query select * from unnest(counted, states);
@@ -519,10 +516,7 @@ begin
           from changed where state <> 'pending'
     )
     select array_agg(id) filter (where state <> 'pending') into ended from changed;
-    if ended is not null then
-        perform tidegate.settle_runs(ended);
-    end if;
-    perform tidegate.release_groups(ids);
+    perform tidegate.settle_runs(coalesce(ended, '{}'), ids);
     if cardinality(ids) > 0 then
         perform pg_notify('tidegate_job', '');
     end if;
@@ -658,23 +652,40 @@ begin
 end
 $$;
 
--- Cancels a workflow with all its runs. Nothing is undone: who cancels decides that.
-create function tidegate.cancel_workflow(given bigint) returns text language plpgsql as $$
+-- Cancels workflows with all their runs, and other runs. Nothing is undone: who cancels decides that.
+-- `needed`: runs that the caller's transaction needs further, held with the others while no job is. Returns those of
+-- them that exist.
+create function tidegate.cancel_all(flows bigint[], ids bigint[], needed bigint[]) returns setof bigint
+language plpgsql as $$
 declare
-    ids bigint[];
-    now_state text;
+    every bigint[];
+    open_flows bigint[];
+    flow  bigint;
 begin
-    perform from tidegate.workflow where id = given for no key update;
-    update tidegate.workflow set cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp())
-     where id = given and finished_at is null;
-    if found then
-        select coalesce(array_agg(id), '{}') into ids from tidegate.run
-         where workflow_id = given and not tidegate.is_final(state);
-        perform tidegate.cancel_runs(ids);
-        perform tidegate.advance_workflow(given);
-    end if;
-    select state into now_state from tidegate.workflow where id = given;
-    return now_state;
+    perform from tidegate.workflow
+      where id = any(flows || array(select run.workflow_id from tidegate.run where run.id = any(ids)))
+      order by id for no key update;
+    with changed as (
+        update tidegate.workflow set cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp())
+         where id = any(flows) and finished_at is null returning id
+    )
+    select coalesce(array_agg(id order by id), '{}') into open_flows from changed;
+    every := ids || array(select id from tidegate.run
+                           where workflow_id = any(open_flows) and not tidegate.is_final(state));
+    perform from tidegate.run where id = any(every || needed) order by id for no key update;
+    perform tidegate.cancel_runs(every);
+    foreach flow in array open_flows loop
+        perform tidegate.advance_workflow(flow);
+    end loop;
+    return query select id from tidegate.run where id = any(needed);
+end
+$$;
+
+-- Cancels a workflow with all its runs, and answers the state it is in then; null: there is none.
+create function tidegate.cancel_workflow(given bigint) returns text language plpgsql as $$
+begin
+    perform tidegate.cancel_all(array[given], '{}', '{}');
+    return (select state from tidegate.workflow where id = given);
 end
 $$;
 

@@ -1,6 +1,6 @@
 //! Makes the runs and workflows of fires, and says at each fire what it made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::{GenericClient, Transaction};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::fire_state::{Known, Open};
 use crate::schedule::Target;
 use crate::start::{Draft, Need, On, insert_drafts};
 use crate::start_workflow::{NewWorkflow, ended, insert_workflow};
-use crate::text::{run_id, to_postgres};
+use crate::text::{bigints, run_id, to_postgres};
 
 /// What one transaction has made so far.
 #[derive(Default)]
@@ -37,14 +37,13 @@ pub(crate) async fn carry_out(
     fired: &mut Fired,
 ) -> Result<Vec<Made>, Error> {
     let mut making = Making::default();
+    let there = make_room(tx, verdicts, open).await?;
     for (place, verdict) in verdicts.iter().enumerate() {
         let before = open.get(&verdict.plan.schedule);
-        match verdict.decision {
-            Decision::Skip => continue,
-            Decision::CancelOldAndStart => cancel(tx, before).await?,
-            Decision::Start | Decision::Queue => {}
+        if verdict.decision == Decision::Skip {
+            continue;
         }
-        let needs = making.needs(verdict, before);
+        let needs = making.needs(verdict, before, &there);
         making.make(tx, place, verdict, known, needs).await?;
     }
     if !making.drafts.is_empty() {
@@ -58,14 +57,22 @@ pub(crate) async fn carry_out(
 }
 
 impl Making {
-    /// What a queued one waits for: all that its schedule has not ended, and what was made just before.
-    fn needs(&self, verdict: &Verdict<'_>, open: Option<&Open>) -> Vec<Need> {
+    /// What a queued one waits for: all that its schedule has not ended, and what was made just before. What was
+    /// deleted meanwhile is waited for no more.
+    fn needs(
+        &self,
+        verdict: &Verdict<'_>,
+        open: Option<&Open>,
+        there: &BTreeSet<RunId>,
+    ) -> Vec<Need> {
         if verdict.decision != Decision::Queue {
             return Vec::new();
         }
         let old = open
             .into_iter()
-            .flat_map(|open| open.runs.iter().map(|run| On::Run(*run)));
+            .flat_map(|open| &open.runs)
+            .filter(|run| there.contains(run))
+            .map(|run| On::Run(*run));
         let new = self
             .latest
             .get(&verdict.plan.schedule)
@@ -103,16 +110,34 @@ impl Making {
     }
 }
 
-async fn cancel(tx: &Transaction<'_>, open: Option<&Open>) -> Result<(), Error> {
-    let Some(open) = open else { return Ok(()) };
-    for WorkflowId(id) in &open.workflows {
-        tx.execute("select tidegate.cancel_workflow($1)", &[&(*id as i64)])
-            .await?;
+/// Cancels what is to be replaced, and holds what is to be waited for: all at once, because whoever holds jobs may wait
+/// for no further run. Returns those to be waited for that exist.
+async fn make_room(
+    tx: &Transaction<'_>,
+    verdicts: &[Verdict<'_>],
+    open: &BTreeMap<i64, Open>,
+) -> Result<BTreeSet<RunId>, Error> {
+    let of = |decision: Decision| {
+        verdicts
+            .iter()
+            .filter(move |verdict| verdict.decision == decision)
+            .filter_map(|verdict| open.get(&verdict.plan.schedule))
+    };
+    let flows: Vec<i64> = of(Decision::CancelOldAndStart)
+        .flat_map(|open| &open.workflows)
+        .map(|WorkflowId(id)| *id as i64)
+        .collect();
+    let runs =
+        |decision| -> Vec<i64> { of(decision).flat_map(|open| bigints(&open.runs)).collect() };
+    let (cancelled, needed) = (runs(Decision::CancelOldAndStart), runs(Decision::Queue));
+    if cancelled.is_empty() && needed.is_empty() {
+        return Ok(BTreeSet::new());
     }
-    let runs = crate::text::bigints(&open.runs);
-    tx.execute("select tidegate.cancel_runs($1)", &[&runs])
+    let statement = tx
+        .prepare_cached("select tidegate.cancel_all($1, $2, $3)")
         .await?;
-    Ok(())
+    let there = tx.query(&statement, &[&flows, &cancelled, &needed]).await?;
+    Ok(there.iter().map(|row| run_id(row.get(0))).collect())
 }
 
 /// Times, and what the schedule says of retries and priority.
