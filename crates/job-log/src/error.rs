@@ -70,10 +70,11 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
 
 impl From<tokio_postgres::Error> for Error {
     fn from(source: tokio_postgres::Error) -> Self {
-        // Classes 08 connection, 53 resources, 57 operator intervention, 40 rollback: the server may recover.
+        // Classes 08 connection, 53 resources, 57 operator intervention, 40 rollback, 25 a server that is read-only while
+        // another takes its place: the server may recover.
         let transient = match source.code() {
             None => source.is_closed() || is_io(&source),
-            Some(state) => ["08", "53", "57", "40"].contains(&&state.code()[..2]),
+            Some(state) => ["08", "53", "57", "40", "25"].contains(&&state.code()[..2]),
         };
         if transient {
             Error::Unavailable {

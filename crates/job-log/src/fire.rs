@@ -66,7 +66,7 @@ pub struct Fired {
     pub started: u64,
     /// Made, and waiting for the end of an earlier one.
     pub queued: u64,
-    /// For the overlap policy, or because there is no such job.
+    /// For the overlap policy, or because it cannot be started.
     pub skipped: u64,
     /// Due times that were passed over.
     pub missed: u64,
@@ -290,9 +290,12 @@ fn decide<'a>(
         let mut counts = open
             .get(&plan.schedule)
             .map_or(Unfinished::default(), |open| open.counts);
-        let refusal = known.refusal(&plan.target);
         let is_new = |due: &&Due| new.contains(&(plan.schedule, due.at));
         let dues: Vec<&Due> = plan.fires.iter().filter(is_new).collect();
+        if dues.is_empty() {
+            continue;
+        }
+        let refusal = known.refusal(plan);
         for (at, due) in dues.iter().enumerate() {
             // The last of several replaces those before it, which then need not begin at all.
             let is_replaced = plan.overlap == Overlap::Cancel && at + 1 < dues.len();

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::{GenericClient, Transaction};
+use serde_json::Value;
+use tidegate_job::start::params_text;
 use tidegate_job::{Graph, RunId, WorkflowId};
 use tidegate_schedule::{Overlap, Unfinished};
 
 use crate::Error;
 use crate::fire::Plan;
 use crate::schedule::Target;
+use crate::start_workflow::check_params;
 use crate::text::run_id;
 
 /// What of a schedule has not ended.
@@ -24,6 +27,8 @@ pub(crate) struct Open {
 pub(crate) struct Known {
     pub jobs: BTreeSet<String>,
     pub graphs: BTreeMap<String, Graph>,
+    /// Workflows whose stored graph cannot be read, with the reason.
+    unreadable: BTreeMap<String, String>,
 }
 
 pub(crate) async fn known_targets(tx: &Transaction<'_>, plans: &[&Plan]) -> Result<Known, Error> {
@@ -34,32 +39,53 @@ pub(crate) async fn known_targets(tx: &Transaction<'_>, plans: &[&Plan]) -> Resu
         .query("select name from tidegate.job where is_registered", &[])
         .await?;
     let jobs: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
-    let mut graphs = BTreeMap::new();
+    let (mut graphs, mut unreadable) = (BTreeMap::new(), BTreeMap::new());
     let starts_workflow = |plan: &&Plan| matches!(plan.target, Target::Workflow(_));
     if plans.iter().any(starts_workflow) {
         let query = "select name, graph from tidegate.workflow_definition where is_registered";
         for row in tx.query(query, &[]).await? {
             let name: String = row.get(0);
-            let graph: Graph = crate::text::json(|| format!("workflow {name}"), row.get(1))?;
-            if graph.check_jobs(jobs.iter().map(String::as_str)).is_ok() {
-                graphs.insert(name, graph);
+            match serde_json::from_str::<Graph>(row.get(1)) {
+                Ok(graph) if graph.check_jobs(jobs.iter().map(String::as_str)).is_ok() => {
+                    graphs.insert(name, graph);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    unreadable.insert(name, error.to_string());
+                }
             }
         }
     }
-    Ok(Known { jobs, graphs })
+    Ok(Known {
+        jobs,
+        graphs,
+        unreadable,
+    })
 }
 
 impl Known {
-    /// Why this cannot be started; None: it can.
-    pub fn refusal(&self, target: &Target) -> Option<String> {
-        match target {
+    /// Why a plan's fires cannot be started; None: they can. What is wrong with one plan is found before anything is
+    /// made, because a transaction that met an error would lose all of them.
+    pub fn refusal(&self, plan: &Plan) -> Option<String> {
+        let params = match &plan.target {
             Target::Job(name) if !self.jobs.contains(name) => {
-                Some(format!("there is no job {name:?}"))
+                return Some(format!("there is no job {name:?}"));
             }
-            Target::Workflow(name) if !self.graphs.contains_key(name) => Some(format!(
-                "there is no workflow {name:?}, or one of its jobs does not exist"
-            )),
-            _ => None,
+            Target::Job(_) => params_text(&Value::Object(plan.params.clone()))
+                .map(drop)
+                .map_err(Error::from),
+            Target::Workflow(name) => match self.graphs.get(name) {
+                Some(graph) => check_params(&plan.params, graph),
+                None => return Some(self.no_workflow(name)),
+            },
+        };
+        params.err().map(|error| error.to_string())
+    }
+
+    fn no_workflow(&self, name: &str) -> String {
+        match self.unreadable.get(name) {
+            Some(error) => format!("what is stored of workflow {name:?} cannot be read: {error}"),
+            None => format!("there is no workflow {name:?}, or one of its jobs does not exist"),
         }
     }
 }

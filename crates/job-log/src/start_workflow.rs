@@ -194,6 +194,15 @@ fn merged(flow: &Map<String, Value>, node: &Map<String, Value>) -> Result<String
     Ok(params_text(&Value::Object(params))?)
 }
 
+/// Refuses params that the workflow, or one of its nodes with its own over them, cannot be given.
+pub(crate) fn check_params(params: &Map<String, Value>, graph: &Graph) -> Result<(), Error> {
+    params_text(&Value::Object(params.clone()))?;
+    for node in graph.nodes.values() {
+        merged(params, &node.params)?;
+    }
+    Ok(())
+}
+
 /// What must have ended, however it ends, and whose result does not matter.
 pub(crate) fn ended(on: On) -> Need {
     Need {

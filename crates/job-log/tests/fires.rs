@@ -315,3 +315,69 @@ async fn a_schedule_is_fired_by_hand_whatever_its_state() {
     let long_ago = before.created_at - SignedDuration::from_hours(1);
     assert!(log.fires("s", Some(long_ago), 10).await.unwrap().is_empty());
 }
+
+/// A schedule of a name for a target, with its plan of one fire with these params.
+async fn planned(log: &JobLog, name: &str, target: Target, params: Value) -> Plan {
+    let new = NewSchedule {
+        name: name.into(),
+        source: Source::Code,
+        target,
+        options: json!({ "every": "1m" }),
+    };
+    let schedule = log.put_schedule(&new, true).await.unwrap();
+    Plan {
+        params: params.as_object().unwrap().clone(),
+        ..plan(&schedule, Overlap::Allow, &[1])
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_is_skipped_with_a_reason_and_the_others_start() {
+    let (database, log) = log().await;
+    let node = json!({ "job": "a", "params": { "own": "y".repeat(700_000) } });
+    let flow = |name: &str, nodes: Value| WorkflowDefinition {
+        name: name.into(),
+        graph: Graph::parse(&json!({ "nodes": nodes })).unwrap(),
+    };
+    let flows = [
+        flow("large", json!({ "x": node })),
+        flow("broken", json!({ "x": { "job": "a" } })),
+    ];
+    log.register(&jobs(), &flows, "r1").await.unwrap();
+    let half = json!({ "given": "x".repeat(700_000) });
+    let job = || Target::Job("a".into());
+    let bad = [
+        ("nul", job(), json!({ "a": "\0" }), "NUL"),
+        (
+            "huge",
+            job(),
+            json!({ "a": "x".repeat(1_100_000) }),
+            "limit",
+        ),
+        ("merged", Target::Workflow("large".into()), half, "limit"),
+        (
+            "read",
+            Target::Workflow("broken".into()),
+            json!({}),
+            "cannot be read",
+        ),
+    ];
+    let mut plans = Vec::new();
+    for (name, target, params, _) in &bad {
+        plans.push(planned(&log, name, target.clone(), params.clone()).await);
+    }
+    plans.push(planned(&log, "good", job(), json!({})).await);
+    let break_it = "update tidegate.workflow_definition set graph = '[' where name = 'broken'";
+    sql(&database).await.batch_execute(break_it).await.unwrap();
+    let fired = log.fire(&plans).await.unwrap();
+    assert_eq!((fired.started, fired.skipped), (1, 4));
+    for (name, _, _, reason) in bad {
+        let fire = log.fires(name, None, 10).await.unwrap().remove(0);
+        let told = fire.detail["reason"].as_str().unwrap().to_owned();
+        assert_eq!(fire.result, "skipped", "{name}");
+        assert!(told.contains(reason), "{name}: {told}");
+    }
+    let good = log.fires("good", None, 10).await.unwrap().remove(0);
+    assert_eq!(good.result, "started");
+    assert_eq!(state(&log, run_of(good.made)).await, RunState::Pending);
+}
