@@ -52,6 +52,8 @@ create table tidegate.workflow (
     cancel_requested_at timestamptz
 );
 create unique index workflow_idempotency on tidegate.workflow (name, idempotency_key) where idempotency_key is not null;
+-- What handlers have started: the key is the cause, and the place in it.
+create index workflow_cause on tidegate.workflow (idempotency_key text_pattern_ops) where idempotency_key like 'run:%';
 create index workflow_schedule on tidegate.workflow (schedule_id) where schedule_id is not null and finished_at is null;
 create index workflow_finished on tidegate.workflow (finished_at) where finished_at is not null;
 
@@ -105,6 +107,7 @@ create index run_blocked on tidegate.run (blocked_on, state, priority desc, run_
 create index run_active on tidegate.run (job, concurrency_key) where state in ('queued', 'running');
 create index run_worker on tidegate.run (worker) where state = 'running';
 create unique index run_idempotency on tidegate.run (job, idempotency_key) where idempotency_key is not null;
+create index run_cause on tidegate.run (idempotency_key text_pattern_ops) where idempotency_key like 'run:%';
 create index run_workflow on tidegate.run (workflow_id) where workflow_id is not null;
 create index run_schedule on tidegate.run (schedule_id)
     where schedule_id is not null and state not in ('succeeded', 'failed', 'cancelled', 'skipped');

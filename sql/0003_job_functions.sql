@@ -690,14 +690,22 @@ end
 $$;
 
 -- Runs a run again that has failed, was cancelled or skipped; with it wait again those that were skipped for its sake.
--- `afresh`: without the steps and effects of its attempts. Answers what the run was, or 'compensated' for a part of a
+-- `afresh`: without the steps and effects of its attempts, and what it starts is started anew. Answers what the run was, or 'compensated' for a part of a
 -- workflow that has been undone; null: there is none.
 create function tidegate.retry_run(given bigint, afresh boolean) returns text language plpgsql as $$
 declare
     was     tidegate.run;
     revived bigint[];
+    first_key text := 'run:' || tidegate.run_name(given) || ':';
+    after_key text := 'run:' || tidegate.run_name(given) || ';';
 begin
-    perform tidegate.hold_workflows(array[given]);
+    perform from tidegate.workflow
+      where id = any(array(select workflow_id from tidegate.run where run.id = given)
+                     || case when afresh then array(select flow.id from tidegate.workflow as flow
+                                                     where flow.idempotency_key like 'run:%'
+                                                       and flow.idempotency_key ~>=~ first_key
+                                                       and flow.idempotency_key ~<~ after_key) end)
+      order by id for no key update;
     select * into was from tidegate.run where id = given for no key update;
     if not found or was.state not in ('failed', 'cancelled', 'skipped') then
         return was.state;
@@ -708,6 +716,15 @@ begin
     if afresh then
         delete from tidegate.run_step where run_id = given;
         delete from tidegate.effect where cause = 'run:' || tidegate.run_name(given);
+        -- What it started stays, and is not what it starts now.
+        update tidegate.workflow set idempotency_key = null
+         where idempotency_key like 'run:%' and idempotency_key ~>=~ first_key and idempotency_key ~<~ after_key;
+        with held as (
+            select run.id from tidegate.run
+             where idempotency_key like 'run:%' and idempotency_key ~>=~ first_key and idempotency_key ~<~ after_key
+             order by run.id for no key update
+        )
+        update tidegate.run set idempotency_key = null from held where run.id = held.id;
     end if;
     with recursive waiting (id) as (
         select given

@@ -34,7 +34,7 @@ impl JobLog {
     }
 
     /// Runs a run again that has failed, was cancelled or skipped: its attempts begin anew, its steps and effects stay
-    /// unless `afresh`. What was skipped for its sake waits for it again.
+    /// unless `afresh`, and then what it starts is made anew. What was skipped for its sake waits for it again.
     ///
     /// # Errors
     /// [`Error::Invalid`]: it has succeeded or not ended, or its workflow has been undone.

@@ -122,6 +122,28 @@ async fn a_failed_run_runs_again_with_its_steps_or_afresh() {
 }
 
 #[tokio::test]
+async fn a_run_that_begins_afresh_starts_anew_what_it_had_started() {
+    let (_database, log) = log().await;
+    let lease = running(&log, "a").await.lease;
+    let other = RunId(lease.run.0 + 1_000);
+    let child = async |cause: RunId| {
+        let options = json!({ "idempotencyKey": format!("{}:1", cause.cause()) });
+        log.start(&[new_run("b", options)]).await.unwrap()[0]
+    };
+    let (first, others) = (child(lease.run).await, child(other).await);
+    fail(&log, &lease).await;
+    log.retry(lease.run, false).await.unwrap();
+    assert_eq!(child(lease.run).await.id, first.id);
+    let mut claimed = claim_due(&log).await.into_iter();
+    let again = claimed.find(|one| one.lease.run == lease.run).unwrap();
+    fail(&log, &again.lease).await;
+    log.retry(lease.run, true).await.unwrap();
+    let second = child(lease.run).await;
+    assert!(second.is_new && second.id != first.id);
+    assert_eq!(child(other).await.id, others.id);
+}
+
+#[tokio::test]
 async fn a_running_run_is_deleted_by_force_only_and_its_worker_writes_nothing_more() {
     let (database, log) = log().await;
     let lease = running(&log, "one").await.lease;
