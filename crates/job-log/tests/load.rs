@@ -82,7 +82,7 @@ async fn steer(log: &JobLog) {
     log.recheck_blocked().await.unwrap();
     log.next_pending_in().await.unwrap();
     log.requeue_all().await.unwrap();
-    reap(&log, WORKER).await;
+    reap(log, WORKER).await;
     let failed = Filter {
         states: vec![RunState::Failed],
         ..Filter::default()
