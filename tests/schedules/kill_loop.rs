@@ -3,6 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
+use tidegate_event::failpoint;
 
 use super::{JOBS, create, history, wait_for_fires};
 use crate::system::{PATIENCE, System, breathe};
@@ -134,6 +135,21 @@ async fn all_of_them_killed_at_once_lose_nothing() {
     }
     let fired = schedulers.fired().await;
     schedulers.wait_for_fires(fired + 2).await;
+    schedulers.check().await;
+}
+
+/// Between each two of its durable effects, at a passage that has work in hand.
+#[tokio::test]
+async fn killed_at_each_named_place_they_fire_each_due_time_once() {
+    let mut schedulers = Schedulers::start().await;
+    for place in failpoint::SCHEDULER {
+        let fired = schedulers.fired().await;
+        (0..SCHEDULERS).for_each(|which| schedulers.kill(which));
+        let mut armed = schedulers.system.spawn_armed("scheduler", place, 2);
+        assert_eq!(armed.wait(), None, "{place} ends it");
+        (0..SCHEDULERS).for_each(|which| schedulers.replace(which));
+        schedulers.wait_for_fires(fired + 3).await;
+    }
     schedulers.check().await;
 }
 
