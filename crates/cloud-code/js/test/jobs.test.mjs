@@ -215,9 +215,11 @@ test('messages are sent at once, then at most each 250 ms, and at the end', asyn
   const isolate = isolateWith(`
     const { message } = request;
     await message('first');
-    for (let n = 0; n < 1000; n += 1) message('turn ' + n).then(() => console.log('superseded'));
+    for (let n = 0; n < 1000; n += 1) {
+      await message('turn ' + n);
+      console.log('not held up');
+    }
     message(5);
-    await null;
     message('last');
     return 'done';`);
   assert.equal((await run(isolate)).returned, 'done');
@@ -230,31 +232,27 @@ test('a message that waits is sent by a timer of the run, and before it sleeps',
   const isolate = isolateWith(`
     await request.message('first');
     await request.message('second');
+    await new Promise((resolve) => setTimeout(resolve, 300));
     request.message('third');
+    request.message('fourth');
     await request.sleep(60000);`);
   const outcome = run(isolate);
   await isolate.settle();
   assert.deepEqual(said(isolate).map(({ text }) => text), ['first']);
-  const [timer] = isolate.timers.values();
-  assert.ok(timer.runId === 1 && timer.ms > 200 && timer.ms <= 250);
+  const waits = [...isolate.timers.values()].filter(({ ms }) => ms <= 250);
+  assert.ok(waits.length === 1 && waits[0].runId === 1 && waits[0].ms > 200);
   isolate.fireTimers();
   await outcome;
-  assert.deepEqual(said(isolate).map(({ op, text }) => text ?? op), ['first', 'second', 'third', 'sleep']);
+  assert.deepEqual(said(isolate).map(({ op, text }) => text ?? op), ['first', 'second', 'fourth', 'sleep']);
 });
 
-test('a message that the host refuses later is an error of who waits for it', async () => {
-  const isolate = isolateWith(
-    "await request.message('first'); await request.message('second').catch((error) => console.log(error.message))",
-    ({ text }) => {
-      if (text === 'second') throw { code: 119, message: 'not yours' };
-      return null;
-    },
-  );
-  const outcome = run(isolate);
-  await isolate.settle();
-  isolate.fireTimers();
-  assert.equal((await outcome).threw, undefined);
-  assert.equal(isolate.logs[0].text, 'not yours');
+test('a message that the host refuses later is a warning', async () => {
+  const isolate = isolateWith("await request.message('first'); await request.message('second')", ({ text }) => {
+    if (text === 'second') throw { code: 119, message: 'not yours' };
+    return null;
+  });
+  assert.equal((await run(isolate)).threw, undefined);
+  assert.equal(isolate.logs[0].text, 'request.message: not yours');
 });
 
 test('the signal is fired for its run alone, also before anybody looks', async () => {
