@@ -88,6 +88,7 @@ fn dev(system: &System, project: &TempDir) -> Server {
         .env("TIDEGATE_APP_ID", APP_ID);
     command.env("TIDEGATE_SLOT", system.database.name());
     let mut server = Server::spawn(command);
+    server.wait_for("listening");
     server.wait_for("this process is ready");
     server
 }

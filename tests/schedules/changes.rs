@@ -54,6 +54,8 @@ async fn new_and_changed_schedules_fire_before_the_beat_has_come_twice_more() {
     let insert = r#"insert into "_JobSchedule" ("objectId", "createdAt", "updatedAt", "jobName", "startAfter")
                     select 'bySql', now(), now(), 'note', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"#;
     system.sql().await.batch_execute(insert).await.unwrap();
+    let mirrored = "select count(*) = 1 from tidegate.schedule where name = 'parse:bySql'";
+    system.wait_for_sql(mirrored).await;
     let beats = beats_before_the_first_fire(&system, &since, "parse:bySql").await;
     assert!(beats <= 2, "{beats} beats");
 }
