@@ -36,6 +36,10 @@ async fn with_items() -> System {
     system
         .wait_for_objects("Note", json!({"name": "first"}), 1)
         .await;
+    // From then on updates carry the old row: capture sees to it within a moment.
+    system
+        .wait_for_sql(r#"select relreplident = 'f' from pg_class where oid = '"Item"'::regclass"#)
+        .await;
     system
 }
 

@@ -15,7 +15,7 @@ pub const APP_ID: &str = "test-app";
 pub const MASTER_KEY: &str = "test-master-key";
 
 /// How long anything that happens in the background may take before a test gives up. Not a bound that is asserted.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(100);
 
 pub struct System {
     pub database: Database,

@@ -97,7 +97,7 @@ pub enum Role {
     Scheduler,
     /// Runs after-triggers and jobs; as many as you like
     Worker,
-    /// Event log to the [[sinks]] of tidegate.toml; for each, one is active, others stand by
+    /// Event log to the sinks of tidegate.toml; for each, one is active, others stand by
     FanOut,
 }
 
