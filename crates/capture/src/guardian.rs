@@ -1,6 +1,6 @@
 //! Decides whether the slot can be followed without missing a change, and says so when it cannot.
 //!
-//! [`examine`] is pure: what the server says of itself and of the slot, against what the log remembers.
+//! `examine` is pure: what the server says of itself and of the slot, against what the log remembers.
 //! Nothing here makes or drops a slot.
 
 use postgres_replication::{Connection, SystemIdentity, TimelineSwitch};
