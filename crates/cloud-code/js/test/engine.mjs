@@ -49,7 +49,7 @@ export class Isolate {
   #waiting = new Map();
   #lastRun = 0;
 
-  constructor({ answer = () => ({ status: 200, body: {}, headers: [] }), settings = config } = {}) {
+  constructor({ answer = () => ({ status: 200, body: {}, headers: [] }), settings = config, now = () => performance.now() } = {}) {
     this.answer = answer;
     this.context = vm.createContext({
       DOMException,
@@ -62,7 +62,7 @@ export class Isolate {
       return options?.omitPadding ? text.replace(/=+$/, '') : text;
     };
     vm.runInContext(ENGINE_GLOBALS, this.context);
-    this.context.__native = this.#native(settings);
+    this.context.__native = this.#native(settings, now);
     runtimeScript.runInContext(this.context);
     this.runtime = this.context.__runtime;
     scopes.add(this.runtime.scope);
@@ -125,7 +125,7 @@ export class Isolate {
     }
   }
 
-  #native(settings) {
+  #native(settings, now) {
     return {
       config: JSON.stringify(settings),
       call: (runId, callId, json) => this.#call(runId, callId, JSON.parse(json)),
@@ -133,7 +133,7 @@ export class Isolate {
       done: (runId, json) => this.#outcomes.get(runId)?.(JSON.parse(json)),
       setTimer: (id, ms, runId) => this.timers.set(id, { ms, runId }),
       clearTimer: (id) => this.timers.delete(id),
-      now: () => performance.now(),
+      now,
       random: (count) => this.#own(crypto.randomBytes(count)),
       digest: (hash, data) => this.#own(crypto.createHash(hash).update(bytesOf(data)).digest()),
       hmac: (hash, key, data) =>

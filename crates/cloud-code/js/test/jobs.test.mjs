@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gate, Isolate } from './engine.mjs';
 
-function isolateWith(body, answer = () => null) {
-  const isolate = new Isolate({ answer });
+/** `now`: a clock that stands, for what is counted in milliseconds. */
+function isolateWith(body, answer = () => null, now = undefined) {
+  const isolate = new Isolate({ answer, now });
   isolate.load(`Parse.Cloud.job('j', async (request) => { ${body} });`);
   return isolate;
 }
@@ -190,11 +191,12 @@ test('a progress that waits is sent by a timer of the run', async () => {
   const isolate = isolateWith(
     "request.progress(1); request.progress(2); await request.message('wait')",
     ({ op }) => (op === 'message' ? promise : null),
+    () => 1000,
   );
   const outcome = run(isolate);
   await isolate.settle();
   const [timer] = isolate.timers.values();
-  assert.ok(timer.runId === 1 && timer.ms > 0 && timer.ms <= 250);
+  assert.deepEqual([timer.runId, timer.ms], [1, 250]);
   isolate.fireTimers();
   await isolate.settle();
   assert.deepEqual(said(isolate).map(({ done }) => done), [1, undefined, 2]);
@@ -235,12 +237,12 @@ test('a message that waits is sent by a timer of the run, and before it sleeps',
     await new Promise((resolve) => setTimeout(resolve, 300));
     request.message('third');
     request.message('fourth');
-    await request.sleep(60000);`);
+    await request.sleep(60000);`, undefined, () => 1000);
   const outcome = run(isolate);
   await isolate.settle();
   assert.deepEqual(said(isolate).map(({ text }) => text), ['first']);
   const waits = [...isolate.timers.values()].filter(({ ms }) => ms <= 250);
-  assert.ok(waits.length === 1 && waits[0].runId === 1 && waits[0].ms > 0);
+  assert.deepEqual(waits.map(({ runId, ms }) => [runId, ms]), [[1, 250]]);
   isolate.fireTimers();
   await outcome;
   assert.deepEqual(said(isolate).map(({ op, text }) => text ?? op), ['first', 'second', 'fourth', 'sleep']);
